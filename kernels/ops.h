@@ -1,0 +1,262 @@
+// The table of ops: everything a backend computes, filled once by each (reference, cpu, cuda).
+//
+// Plain data and function pointers only, so that a backend can be a shared library opened at run time. Nothing
+// here knows about JavaScript, files or models. Every pointer says its shape; all matrices are row-major.
+//
+// Rules that hold for every backend:
+//  - An op returns 0, or non-zero after Context::fail(); it never throws, aborts or prints.
+//  - Ops on one context are called from one thread at a time and run in order. They may be asynchronous: results
+//    are visible to the host after sync().
+//  - A row's result depends on nothing but that row's inputs and the weights: the order of every reduction is fixed
+//    by the weight's shape (linear: N and K) and by absolute position (attention), never by how many rows or
+//    sequences are in the call. This is what makes a request's tokens independent of its batch.
+//  - The caller (native/) has validated every id, slot, row and length.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace octavo {
+
+constexpr uint32_t kOpsAbiVersion = 1;
+constexpr int kBlockSize = 16;     // tokens per KV block (page)
+constexpr int kMaxLogprobs = 20;   // columns of SampleArgs::topIds and topLogprobs
+
+enum class DType : int32_t { F32 = 0, F16 = 1, BF16 = 2, I32 = 3 };
+
+inline size_t dtypeSize(DType t) { return t == DType::F32 || t == DType::I32 ? 4 : 2; }
+
+struct Context;  // a backend's own state: device, stream, thread pool, scratch
+struct Linear;   // a backend's own form of one linear layer's weights
+struct Dense;    // a backend's own form of a dense vector or matrix (norm weights, biases, embedding)
+
+struct OpenOptions {
+  int32_t threads;     // CPU threads; 0 = one per physical core
+  int32_t maxRows;     // most token rows of one step: scratch is taken at open, never in a step
+  int32_t maxSeqs;     // most sequences of one step
+  int32_t maxSamples;  // most sampled rows of one call to sample
+  int32_t maxContext;  // longest sequence (max_model_len)
+  int32_t vocabSize;
+};
+
+// A tensor in host memory (usually a mapped file: may be unaligned for its type, valid until the context closes).
+struct HostTensor {
+  const void* data;  // null: absent
+  DType dtype;
+  int64_t rows;  // vectors: 1
+  int64_t cols;
+};
+
+enum class LinearScheme : int32_t { Dense = 0, AwqInt4 = 1, GptqInt4 = 2, CompressedInt4 = 3 };
+
+// One part of a linear layer; q, k, v (or gate, up) are parts that are concatenated along the outputs N.
+// Layouts (K inputs, N outputs of this part, g = groupSize; nibble 0 is the lowest):
+//   Dense           weight [N, K] f32 | f16 | bf16
+//   AwqInt4         weight = qweight I32 [K, N/8], zeros = qzeros I32 [K/g, N/8], scales F16 [K/g, N];
+//                   nibble i of a word is column 8c + ORDER[i], ORDER = 0 2 4 6 1 3 5 7;  w = (q - z) * s
+//   GptqInt4        weight = qweight I32 [K/8, N] (nibble i = row 8r + i), zeros = qzeros I32 [K/g, N/8] or absent
+//                   (symmetric: z = 8), nibble i of a zero word = z - zeroOffset at column 8c + i; scales [K/g, N]
+//   CompressedInt4  weight = weight_packed I32 [N, ceil(K/8)] (nibble i = column 8c + i, stored + 8),
+//                   zeros = weight_zero_point I32 [ceil(N/8), K/g] (nibble i = row 8r + i, stored + 8) or absent
+//                   (z = 8 in stored units), scales = weight_scale [N, K/g]
+struct LinearPart {
+  HostTensor weight;
+  HostTensor scales;  // f16, bf16 or f32
+  HostTensor zeros;
+  HostTensor bias;  // absent, or [N]
+  int64_t n;
+};
+
+struct LinearSource {
+  LinearScheme scheme;
+  int64_t k;              // inputs
+  int64_t n;              // outputs, the sum of the parts
+  int32_t groupSize;      // K-wise; divides K. Dense: 0
+  int32_t zeroOffset;     // GPTQ: 1 (or 0 for gptq_v2); else 0
+  int32_t siluMulPairs;   // 1: two parts of equal n, gate then up, used with Epilogue::SiluMul: out = silu(gate) * up
+  int32_t numParts;       // 1..3
+  LinearPart parts[3];
+};
+
+enum class Epilogue : int32_t {
+  None = 0,
+  SiluMul = 1,  // out [rows, N/2] = silu(y[:, :N/2]) * y[:, N/2:]
+  Add = 2,      // out += y (residual)
+};
+
+// Activations are f32 on reference and cpu (a GPU backend may keep f16): "act" below. Strides are in elements.
+struct Rows {
+  void* data;      // act [count, width]
+  int64_t stride;  // elements from one row to the next, >= width
+};
+
+struct KvLayer {
+  void* pages;  // kv dtype [numBlocks][2][numKvHeads][kBlockSize][headDim]; [..][0] keys, [..][1] values
+  int32_t numKvHeads;
+  int32_t headDim;
+};
+
+struct EmbedArgs {
+  const int32_t* ids;  // [rows], resolved (never negative)
+  const Dense* table;  // [vocab, width]
+  Rows out;
+  int32_t rows, width;
+  float scale;  // multiplies the embedding (1 = none)
+};
+
+struct RmsNormArgs {
+  Rows in;             // [rows, width]
+  Rows residual;       // data null: none; else residual += in first, and residual is normed
+  const Dense* weight;  // [width]
+  Rows out;            // may alias in
+  int32_t rows, width;
+  float eps;
+};
+
+struct LinearArgs {
+  Rows in;   // [rows, K]
+  Rows out;  // [rows, N], or [rows, N/2] with SiluMul
+  const Linear* weight;
+  int32_t rows;
+  Epilogue epilogue;
+};
+
+// Optional per-head RMS norm of q and k (Qwen3), then rotary embedding of q (in place) and k, then k and v into the
+// cache. qkv is [rows, (numHeads + 2 numKvHeads) * headDim]: q heads, k heads, v heads.
+struct RopeStoreKvArgs {
+  Rows qkv;
+  int32_t rows;
+  const int32_t* positions;    // [rows]
+  const int32_t* slotMapping;  // [rows]: block * kBlockSize + offset
+  const float* cosSin;         // [maxContext][rotaryDim]: rotaryDim/2 cosines, then rotaryDim/2 sines; null: no rope
+  int32_t rotaryDim;           // <= headDim, even; the rest of a head is left as it is
+  int32_t interleaved;         // 0: pairs (i, i + rotaryDim/2) (Hugging Face); 1: pairs (2i, 2i + 1)
+  int32_t numHeads, numKvHeads, headDim;
+  const Dense* qNorm;  // [headDim] or null
+  const Dense* kNorm;  // [headDim] or null
+  float normEps;
+  KvLayer kv;
+};
+
+// Causal attention of ragged sequences over paged keys and values. Token i of sequence s (row queryStart[s] + i) is at
+// position contextLens[s] - count + i and sees positions (p - window, p] of its own sequence.
+// The reduction walks fixed segments of kAttentionSegment positions by absolute position and merges (max, sum,
+// accumulator) in order, in every kernel. Blocks wholly before the window may hold garbage and are never read.
+constexpr int kAttentionSegment = 512;
+struct AttentionArgs {
+  Rows q;    // [rows, numHeads * headDim]
+  Rows out;  // [rows, numHeads * headDim]
+  int32_t rows, numSeqs;
+  const int32_t* queryStart;   // [numSeqs + 1]
+  const int32_t* contextLens;  // [numSeqs], this step included
+  const int32_t* blockTables;  // [numSeqs, maxBlocksPerSeq]
+  int32_t maxBlocksPerSeq;
+  int32_t numHeads, numKvHeads, headDim;
+  float scale;
+  int32_t slidingWindow;  // 0: none; w: a query at p sees keys at > p - w
+  float softcap;          // 0: none; else scores = softcap * tanh(scores / softcap)
+  KvLayer kv;
+};
+
+struct SiluMulArgs {
+  Rows in;   // [rows, 2 width]: gate, up
+  Rows out;  // [rows, width]
+  int32_t rows, width;
+};
+
+struct AddArgs {
+  Rows a, b, out;  // [rows, width]
+  int32_t rows, width;
+};
+
+struct GatherRowsArgs {
+  Rows in;                // [*, width]
+  const int32_t* index;   // [rows]
+  Rows out;               // [rows, width]
+  int32_t rows, width;
+};
+
+struct SoftcapArgs {
+  Rows x;  // [rows, width], in place: cap * tanh(x / cap)
+  int32_t rows, width;
+  float cap;
+};
+
+// Chooses one token a row. Order: mask (allowed ids), bias (banned ids are -inf); repetition penalty over prompt and
+// output, presence and frequency over output; temperature; min-p; top-k; top-p over what is left, renormalised (the
+// smallest set, in descending order, whose probability reaches topP). Ties go to the lowest id everywhere. Then
+// argmax of (logit / temperature + Gumbel noise); temperature 0 is argmax after bias and penalties.
+// Gumbel noise of token t at position p: word (t & 3) of Philox4x32-10 with counter (p, t >> 2, 0, 0) and key
+// (seedLo, seedHi); u = (word + 0.5) * 2^-32; noise = -log(-log(u)).   [Salmon et al. 2011, Random123]
+// Log-probabilities and ranks are of the raw logits (before everything above); rank 1 is the most likely.
+struct SampleArgs {
+  const float* logits;  // [rows, vocab], not modified
+  int64_t stride;       // elements
+  int32_t rows, vocab;
+  // per row, [rows]
+  const int32_t* rowSlot;      // sequence slot: row of history
+  const int32_t* rowPosition;  // p: position of the row's input token; tokens 0..p of history are the context
+  const float *temperature, *topP, *minP, *repetition, *presence, *frequency;
+  const int32_t *topK, *seedLo, *seedHi;
+  const int32_t* targetId;   // -1, or the token whose log-probability and rank is wanted too
+  const int32_t* numTop;     // 0..kMaxLogprobs; -1: no log-probabilities wanted for this row at all
+  const int32_t* biasStart;  // [rows + 1], indexes biasId and biasValue
+  const int32_t* biasId;
+  const float* biasValue;
+  const int32_t* maskRow;  // -1, or the row of masks
+  const uint32_t* masks;   // [*, ceil(vocab / 32)]: bit (t & 31) of word t / 32 set: token t is allowed
+  // per sequence slot
+  const int32_t* history;     // [slots, maxContext] token ids by position
+  const int32_t* numPrompt;   // [slots] positions below it are prompt
+  int32_t maxContext;
+  // out, [rows]
+  int32_t* sampledIds;
+  float *logprob, *targetLogprob;
+  int32_t *rank, *targetRank;
+  int32_t* topIds;     // [rows, kMaxLogprobs], descending; entries beyond numTop are untouched
+  float* topLogprobs;  // [rows, kMaxLogprobs]
+};
+
+struct Ops {
+  uint32_t abiVersion;  // kOpsAbiVersion
+  const char* name;     // "reference", "cpu", ...
+  DType activation;     // type of every Rows
+
+  Context* (*open)(const OpenOptions*, char* error, size_t errorSize);  // null on failure, with the reason in error
+  void (*close)(Context*);                                              // frees everything made from the context
+  const char* (*lastError)(const Context*);                             // after an op returned non-zero
+
+  // Device memory, 64-byte aligned, zeroed. Host memory that the device reads quickly (pinned on a GPU).
+  void* (*alloc)(Context*, size_t bytes);
+  void (*release)(Context*, void*);
+  void* (*allocHost)(Context*, size_t bytes);
+  void (*releaseHost)(Context*, void*);
+  int (*upload)(Context*, void* dst, const void* src, size_t bytes);
+  int (*download)(Context*, void* dst, const void* src, size_t bytes);
+  int (*sync)(Context*);
+
+  // Weights. loadLinear repacks into the backend's own form and keeps nothing of the source; loadDense with keep != 0
+  // may go on reading the source in place until the context closes (an embedding in a mapped file).
+  Linear* (*loadLinear)(Context*, const LinearSource*);
+  Dense* (*loadDense)(Context*, const HostTensor*, int keep);
+  size_t (*linearBytes)(const LinearSource*);  // what loadLinear will take
+
+  int (*embed)(Context*, const EmbedArgs*);
+  int (*rmsNorm)(Context*, const RmsNormArgs*);
+  int (*linear)(Context*, const LinearArgs*);
+  int (*ropeStoreKv)(Context*, const RopeStoreKvArgs*);
+  int (*attention)(Context*, const AttentionArgs*);
+  int (*siluMul)(Context*, const SiluMulArgs*);
+  int (*add)(Context*, const AddArgs*);
+  int (*gatherRows)(Context*, const GatherRowsArgs*);
+  int (*softcap)(Context*, const SoftcapArgs*);
+  int (*sample)(Context*, const SampleArgs*);
+
+  DType kvDefault;                            // KV page type when none is asked for
+  int (*setKvDType)(Context*, DType);         // before the first op; non-zero: this backend has no kernels for it
+  int (*numThreads)(const Context*);
+};
+
+const Ops* referenceOps();
+const Ops* cpuOps();
+
+}  // namespace octavo

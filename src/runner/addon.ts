@@ -1,0 +1,125 @@
+import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { OctavoError } from "../core/errors.js";
+import type { Program } from "../program/program.js";
+
+/** What one device offers, before anything is loaded. */
+export interface DeviceInfo {
+  device: string;
+  /** e.g. the processor's name. */
+  description: string;
+  /** Bytes. */
+  totalMemory: number;
+  availableMemory: number;
+  /** Threads that threads = 0 gives. */
+  threads: number;
+  /** Instruction set that the kernels use here, e.g. "avx2", "generic". */
+  isa: string;
+}
+
+export type KvCacheDType = "f32" | "f16";
+
+export interface RunnerSizes {
+  /** Token budget of one step (max-num-batched-tokens). */
+  maxNumTokens: number;
+  maxNumSeqs: number;
+  /** maxNumSeqs * (1 + drafts). */
+  maxNumSamples: number;
+  maxModelLen: number;
+  /** ceil(maxModelLen / blockSize). */
+  maxBlocksPerSeq: number;
+  numBlocks: number;
+  /** Sample rows whose logits are computed at once. */
+  logitsRows: number;
+}
+
+export interface RunnerSpec {
+  device: string;
+  /** 0: one per physical core. */
+  threads: number;
+  program: Program;
+  /** Paths that TensorSource.file indexes; mapped read-only. */
+  files: string[];
+  sizes: RunnerSizes;
+  kvCacheDtype: KvCacheDType;
+  /** Tests and golden comparisons: adds the output array `logits` Float32 [maxNumSamples, vocabSize]. */
+  keepLogits: boolean;
+  /** Seed of made-up weights (TensorSource.file -1). */
+  dummySeed: number;
+}
+
+export type ArrayKind = "i32" | "u32" | "f32" | "f64";
+
+/** Where each array of the arena lies: the same in every slot. `offset` in bytes (64-byte aligned), `length` in elements. */
+export type ArenaLayout = Record<string, { offset: number; length: number; type: ArrayKind }>;
+
+/** Bytes by purpose, as taken by the runner. */
+export interface RunnerMemory {
+  weights: number;
+  kvCache: number;
+  workspace: number;
+}
+
+/**
+ * The native runner. States: open (after construction) -> ready (load) -> busy (a launch not collected) -> ready;
+ * failed after a device error; closed. A method in the wrong state throws an Error whose `code` is ERR_OCTAVO_STATE;
+ * bad arguments throw ERR_OCTAVO_ARGUMENT with what was expected and what came; device trouble ERR_OCTAVO_DEVICE;
+ * memory ERR_OCTAVO_MEMORY; files ERR_OCTAVO_FILE.
+ */
+export interface NativeRunnerHandle {
+  readonly state: "open" | "ready" | "busy" | "failed" | "closed";
+  /** Maps files, repacks weights, takes all memory. `progress(doneBytes, totalBytes)` is called on this thread. */
+  load(progress?: (doneBytes: number, totalBytes: number) => void): RunnerMemory;
+  readonly layout: ArenaLayout;
+  /** Two arenas, so that one is packed while the other computes. */
+  arena(slot: 0 | 1): ArrayBuffer;
+  /**
+   * Tokens [0, tokens.length) of sequence slot `seqSlot`, taken when arena `slot` is next launched, before its rows are
+   * computed. Needed when a sequence starts on a prefix that it did not compute itself: penalties read the history,
+   * which launches otherwise fill from inputIds.
+   */
+  setHistory(slot: 0 | 1, seqSlot: number, tokens: Int32Array): void;
+  /** Validates, then starts computing arena `slot` and returns. At most two launches may be uncollected; they run in order. */
+  launch(slot: 0 | 1, numTokens: number, numSeqs: number, numSamples: number, deferSampling: boolean): void;
+  /** For a launch with deferSampling: masks and sampling parameters of `slot` are in place now. */
+  sample(slot: 0 | 1): void;
+  /** Waits for the launch of `slot`; the output arrays of the arena are then valid until its next launch. */
+  collect(slot: 0 | 1): void;
+  /** Detaches the arenas and frees everything. Waits for launches. Idempotent. */
+  close(): void;
+}
+
+export interface Addon {
+  readonly version: string;
+  describeDevice(device: string, threads: number): DeviceInfo;
+  /** Device bytes that the linears of `program` take on `device`, summed. */
+  weightBytes(device: string, program: Program): number;
+  Runner: new (spec: RunnerSpec) => NativeRunnerHandle;
+}
+
+let loaded: Addon | null = null;
+
+/** Loads the N-API addon (the only place that does). */
+export function loadAddon(): Addon {
+  if (loaded) return loaded;
+  const file = findAddon();
+  loaded = createRequire(import.meta.url)(file) as Addon;
+  return loaded;
+}
+
+function findAddon(): string {
+  let directory = path.dirname(fileURLToPath(import.meta.url));
+  for (;;) {
+    const file = path.join(directory, "build", "Release", "octavo.node");
+    if (existsSync(file)) return file;
+    const parent = path.dirname(directory);
+    if (parent === directory) break;
+    directory = parent;
+  }
+  throw new OctavoError(
+    "internal_error",
+    "The native addon build/Release/octavo.node is missing. Expected: built by `npm ci` or `npm run build:native`.",
+  );
+}
