@@ -1,0 +1,58 @@
+/** Everything the engine thread needs to start; plain data, validated by the command line layer. Names are vLLM's. */
+export interface EngineConfig {
+  /** Directory in the Hugging Face layout. */
+  model: string;
+  /** Path of a model file (.ts or .js) that describes the architecture, or null for the built-in ones. */
+  modelFile: string | null;
+  loadFormat: "auto" | "dummy";
+  device: "auto" | "cpu" | "reference";
+  /** 0: one per physical core. */
+  threads: number;
+  kvCacheDtype: "auto" | "f32" | "f16";
+  /** null: the model's own limit (bounded by what fits). */
+  maxModelLen: number | null;
+  gpuMemoryUtilization: number;
+  numGpuBlocksOverride: number | null;
+  blockSize: 16;
+  maxNumSeqs: number;
+  maxNumBatchedTokens: number;
+  /** 0: no limit of its own. */
+  longPrefillTokenThreshold: number;
+  enablePrefixCaching: boolean;
+  asyncScheduling: boolean;
+  schedulingPolicy: "fcfs" | "priority";
+  /** 0: unbounded. Requests waiting (not running). */
+  maxNumQueuedReqs: number;
+  /** 0: unbounded. Prompt tokens of waiting requests. */
+  maxNumQueuedTokens: number;
+  /** Seeds of requests without one are drawn from this. */
+  seed: number;
+}
+
+export const BLOCK_SIZE = 16;
+
+export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
+  modelFile: null,
+  loadFormat: "auto",
+  device: "auto",
+  threads: 0,
+  kvCacheDtype: "auto",
+  maxModelLen: null,
+  gpuMemoryUtilization: 0.9,
+  numGpuBlocksOverride: null,
+  blockSize: BLOCK_SIZE,
+  maxNumSeqs: 64,
+  maxNumBatchedTokens: 2048,
+  longPrefillTokenThreshold: 0,
+  enablePrefixCaching: true,
+  asyncScheduling: true,
+  schedulingPolicy: "fcfs",
+  maxNumQueuedReqs: 0,
+  maxNumQueuedTokens: 0,
+  seed: 0,
+};
+
+/** Milliseconds on the clock of Request.arrivalTime, the same in every thread. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
+}

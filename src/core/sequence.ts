@@ -1,0 +1,80 @@
+import type { Request } from "./request.js";
+
+/** What the runner needs of a block table; `ids[i]` holds positions [16 i, 16 i + 16). kv/block-table.ts implements it. */
+export interface BlockIds {
+  ids: Int32Array;
+  length: number;
+}
+
+/** Prefill and decode are not states: they follow from the counters. */
+export const SequenceStatus = { waiting: 0, running: 1, finished: 2 } as const;
+export type SequenceStatus = (typeof SequenceStatus)[keyof typeof SequenceStatus];
+
+/**
+ * One choice of a request while it is in the engine.
+ *
+ *   tokens      | prompt ................ | booked output .... |
+ *   counters    0            numPromptTokens            numTokens   + numInFlightTokens
+ *               | KV is there or scheduled ....... |
+ *               0                           numComputedTokens
+ *
+ *   0 <= numComputedTokens <= numTokens + numInFlightTokens; the block table covers [0, numComputedTokens).
+ *   numComputedTokens advances when a step is scheduled; rejected drafts are subtracted when it is booked.
+ *   A token in flight has been scheduled to be sampled and is not booked yet (one step ahead).
+ *   Decode: exactly one token is wanted. Prefill (or recompute after a preemption): more than one.
+ */
+export class Sequence {
+  /** Prompt, then output; capacity doubles. */
+  tokens: Int32Array;
+  numTokens: number;
+  readonly numPromptTokens: number;
+  numComputedTokens = 0;
+  numInFlightTokens = 0;
+  /** Proposed continuations for the next step (speculation); verified, then dropped. */
+  draftTokens: Int32Array = NO_TOKENS;
+  blockTable: BlockIds;
+  /** Row of the runner's per-sequence state while running, else -1. */
+  slot = -1;
+  status: SequenceStatus = SequenceStatus.waiting;
+  /** Prompt tokens found in the prefix cache at first admission; -1 before. */
+  numCachedTokens = -1;
+  numPreemptions = 0;
+  /** Prompt log-probabilities already reported: positions [0, numPromptLogprobs). */
+  numPromptLogprobs = 0;
+  /** Order of admission among equals: the youngest is preempted first. */
+  readonly arrivalOrder: number;
+  /** Milliseconds (Request.arrivalTime's clock); 0 until it happens. */
+  firstScheduledTime = 0;
+  firstTokenTime = 0;
+  lastTokenTime = 0;
+
+  constructor(
+    readonly request: Request,
+    /** 0..n-1 */
+    readonly choice: number,
+    blockTable: BlockIds,
+    arrivalOrder: number,
+  ) {
+    this.numPromptTokens = request.promptTokenIds.length;
+    this.numTokens = this.numPromptTokens;
+    this.tokens = new Int32Array(this.numPromptTokens + Math.min(request.params.maxTokens, 64) + 1);
+    this.tokens.set(request.promptTokenIds);
+    this.blockTable = blockTable;
+    this.arrivalOrder = arrivalOrder;
+  }
+
+  get numOutputTokens(): number {
+    return this.numTokens - this.numPromptTokens;
+  }
+
+  append(token: number): void {
+    if (this.numTokens === this.tokens.length) {
+      const grown = new Int32Array(this.tokens.length * 2);
+      grown.set(this.tokens);
+      this.tokens = grown;
+    }
+    this.tokens[this.numTokens++] = token;
+  }
+}
+
+const NO_TOKENS = new Int32Array(0);

@@ -1,0 +1,99 @@
+import type { EngineConfig } from "../core/config.js";
+import type { ErrorCode } from "../core/errors.js";
+import type { EventArrays } from "../core/events.js";
+import type { FinishReason, Request } from "../core/request.js";
+import type { RunnerMemory } from "../runner/addon.js";
+import type { EngineStats } from "./stats.js";
+
+/** Main thread -> engine thread. After posting, the sender rings the doorbell (Int32 [1] in shared memory). */
+export type ToEngine =
+  | { type: "add"; request: Request }
+  /** choice -1: all of them. `stop`: a stop string matched; the rest was wanted no longer. */
+  | { type: "abort"; handle: number; choice: number; reason: "abort" | "stop" }
+  | { type: "call"; id: number; method: EngineCall }
+  /** Finish nothing more: drop what is left and exit. */
+  | { type: "close" };
+
+export type EngineCall = "resetPrefixCache" | "checkIntegrity";
+
+/** Engine thread -> main thread. */
+export type FromEngine =
+  | { type: "plan"; info: EngineInfo }
+  | { type: "progress"; phase: LoadPhase; done: number; total: number }
+  | { type: "ready"; info: EngineInfo; memory: RunnerMemory }
+  | StepMessage
+  | { type: "rejected"; handle: number; error: WireError }
+  | { type: "reply"; id: number; result: unknown; error: WireError | null }
+  /** The engine ended: at start (bad model, no memory) or later (device lost). */
+  | { type: "fatal"; error: WireError };
+
+export type LoadPhase = "weights";
+
+export interface WireError {
+  code: ErrorCode;
+  message: string;
+  param: string | null;
+}
+
+/** One post per step. */
+export interface StepMessage {
+  type: "step";
+  events: EventArrays;
+  /** Choices that ended in this step, one entry each, in the order of their last events. */
+  finished: FinishedChoice[];
+  /** Requests that were scheduled for the first time in this step. */
+  admitted: AdmittedRequest[];
+  stats: EngineStats;
+}
+
+export interface AdmittedRequest {
+  handle: number;
+  numCachedTokens: number;
+  /** Milliseconds; Request.arrivalTime's clock. */
+  scheduledTime: number;
+}
+
+export interface FinishedChoice {
+  handle: number;
+  choice: number;
+  finish: FinishReason;
+  numOutputTokens: number;
+  /** Prompt tokens computed rather than found in the cache (recomputation after preemption not counted). */
+  numComputedPromptTokens: number;
+  numPreemptions: number;
+  firstScheduledTime: number;
+  firstTokenTime: number;
+  lastTokenTime: number;
+}
+
+/** What was decided at start; the table of what fits is printed from it. */
+export interface EngineInfo {
+  architecture: string;
+  device: string;
+  deviceDescription: string;
+  isa: string;
+  threads: number;
+  quantization: string;
+  vocabSize: number;
+  maxModelLen: number;
+  numBlocks: number;
+  blockSize: number;
+  kvCacheDtype: "f32" | "f16";
+  maxNumSeqs: number;
+  maxNumBatchedTokens: number;
+  /** Bytes. */
+  weightBytes: number;
+  kvBytesPerBlock: number;
+  workspaceBytes: number;
+  availableMemory: number;
+  /** From generation_config.json and config.json. */
+  eosTokenIds: number[];
+  bosTokenId: number | null;
+  generationDefaults: { temperature?: number; topP?: number; topK?: number; minP?: number; repetitionPenalty?: number };
+}
+
+/** workerData of the engine thread. */
+export interface EngineWorkerData {
+  config: EngineConfig;
+  doorbell: SharedArrayBuffer;
+}

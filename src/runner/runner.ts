@@ -1,0 +1,38 @@
+import type { ScheduledBatch } from "../core/batch.js";
+import type { RunnerMemory } from "./addon.js";
+
+/** Results of one launch: row r of each array belongs to the r-th sampled row of the batch. Valid until two launches later. */
+export interface StepOutput {
+  numSamples: number;
+  sampledIds: Int32Array;
+  /** Written for rows that want log-probabilities. */
+  logprob: Float32Array;
+  rank: Int32Array;
+  /** Written for rows with a target (prompt log-probabilities). */
+  targetLogprob: Float32Array;
+  targetRank: Int32Array;
+  /** [numSamples * MAX_LOGPROBS] */
+  topIds: Int32Array;
+  topLogprobs: Float32Array;
+  /** See step-arena.ts, Timing. */
+  timings: Float64Array;
+}
+
+export interface RunnerLimits {
+  maxNumTokens: number;
+  maxNumSeqs: number;
+  maxNumSamples: number;
+  maxModelLen: number;
+  numBlocks: number;
+  vocabSize: number;
+}
+
+/** Speaks arrays. Launches run in order; at most two are uncollected. The engine is its only caller. */
+export interface ModelRunner {
+  readonly limits: RunnerLimits;
+  readonly memory: RunnerMemory;
+  launch(batch: ScheduledBatch): void;
+  /** Waits for the oldest launch. Throws OctavoError device_error when it failed. */
+  collect(): StepOutput;
+  close(): void;
+}
