@@ -1,0 +1,211 @@
+/**
+ * Token id -> bytes, once per model. The bytes of all tokens lie back to back:
+ *
+ *   data   Uint8 [sum of lengths]       starts   Int32 [vocabSize + 1], token id is data[starts[id], starts[id + 1])
+ *
+ * The text of a sequence is then the UTF-8 decoding of its tokens' bytes, whatever the kind of tokenizer.
+ */
+import type { DecoderSpec } from "./decoder-spec.js";
+import { badFile, describe, isObject, type JsonObject } from "./model-files.js";
+import { Utf8Decoder } from "./utf8-decoder.js";
+
+/** Far above every published vocabulary; a bound on what a lying id can make us allocate. */
+const MAX_TOKEN_ID = 4_000_000;
+
+/**
+ * The byte-level alphabet of GPT-2: printable Latin-1 characters stand for themselves, the other 68 bytes, in order,
+ * for U+0100 and up.
+ */
+function byteLevelAlphabet(): ReadonlyMap<number, number> {
+  const bytes = new Map<number, number>();
+  let next = 0x100;
+  for (let byte = 0; byte < 256; byte++) {
+    const printable =
+      (byte >= 0x21 && byte <= 0x7e) ||
+      (byte >= 0xa1 && byte <= 0xac) ||
+      (byte >= 0xae && byte <= 0xff);
+    bytes.set(printable ? byte : next++, byte);
+  }
+  return bytes;
+}
+
+const ALPHABET = byteLevelAlphabet();
+
+/** The bytes of a byte-level token, or null where a character is outside of the alphabet. */
+function fromAlphabet(token: string): Uint8Array | null {
+  const bytes = new Uint8Array(token.length);
+  for (let i = 0; i < token.length; i++) {
+    const byte = ALPHABET.get(token.charCodeAt(i));
+    if (byte === undefined) return null;
+    bytes[i] = byte;
+  }
+  return bytes;
+}
+
+function bytesOf(
+  token: string,
+  added: boolean,
+  decoder: DecoderSpec,
+): Uint8Array {
+  if (decoder.kind === "byte-level") {
+    // Added tokens are text, not spelled in the alphabet: "é" is two bytes of UTF-8, not the byte E9.
+    const bytes = added ? null : fromAlphabet(token);
+    return bytes ?? Buffer.from(token, "utf8");
+  }
+  let text = token;
+  for (const { from, to } of decoder.replacements)
+    text = text.replaceAll(from, () => to);
+  const byte = decoder.byteFallback
+    ? /^<0x([0-9A-Fa-f]{2})>$/.exec(text)
+    : null;
+  return byte === null
+    ? Buffer.from(text, "utf8")
+    : Uint8Array.of(parseInt(byte[1] ?? "", 16));
+}
+
+/** One entry of tokenizer.json's `added_tokens`. */
+export interface AddedTokenEntry {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+function checkId(file: string, field: string, id: unknown): number {
+  if (
+    typeof id === "number" &&
+    Number.isInteger(id) &&
+    id >= 0 &&
+    id <= MAX_TOKEN_ID
+  )
+    return id;
+  throw badFile(
+    file,
+    `${field}: expected a token id of 0 to ${MAX_TOKEN_ID}, got ${describe(id)}`,
+  );
+}
+
+/** The added tokens of a parsed tokenizer.json. Errors: `invalid_model`. */
+export function readAddedTokens(
+  file: string,
+  json: JsonObject,
+): AddedTokenEntry[] {
+  const list = json.added_tokens ?? [];
+  if (!Array.isArray(list))
+    throw badFile(file, `added_tokens: expected a list, got ${describe(list)}`);
+  return list.map((entry: unknown, i) => {
+    const field = `added_tokens[${i}]`;
+    if (!isObject(entry) || typeof entry.content !== "string")
+      throw badFile(
+        file,
+        `${field}: expected an object with content, got ${describe(entry)}`,
+      );
+    return {
+      id: checkId(file, `${field}.id`, entry.id),
+      content: entry.content,
+      special: entry.special === true,
+    };
+  });
+}
+
+/** Token strings by id from model.vocab: an object token -> id, or Unigram's list of [token, score]. */
+function readVocab(file: string, json: JsonObject): string[] {
+  const model = json.model;
+  if (!isObject(model))
+    throw badFile(file, `model: expected an object, got ${describe(model)}`);
+  const vocab = model.vocab;
+  const tokens: string[] = [];
+  if (Array.isArray(vocab)) {
+    vocab.forEach((entry: unknown, id) => {
+      const token: unknown = Array.isArray(entry) ? entry[0] : undefined;
+      if (typeof token !== "string")
+        throw badFile(
+          file,
+          `model.vocab[${id}]: expected [token, score], got ${describe(entry)}`,
+        );
+      tokens[id] = token;
+    });
+  } else if (isObject(vocab)) {
+    for (const [token, id] of Object.entries(vocab))
+      tokens[checkId(file, `model.vocab[${JSON.stringify(token)}]`, id)] =
+        token;
+  } else
+    throw badFile(
+      file,
+      `model.vocab: expected an object or a list, got ${describe(vocab)}`,
+    );
+  return tokens;
+}
+
+export class TokenTable {
+  private readonly data: Uint8Array;
+  private readonly starts: Int32Array;
+  /** Text of each token after complete text; null where it ends inside of a code point; filled when first asked. */
+  private readonly texts: (string | null | undefined)[];
+
+  private constructor(
+    private readonly tokens: readonly (string | undefined)[],
+    readonly addedIds: ReadonlySet<number>,
+    readonly decoder: DecoderSpec,
+  ) {
+    this.starts = new Int32Array(tokens.length + 1);
+    const parts: Uint8Array[] = [];
+    let end = 0;
+    for (let id = 0; id < tokens.length; id++) {
+      const token = tokens[id];
+      if (token !== undefined) {
+        const bytes = bytesOf(token, addedIds.has(id), decoder);
+        parts.push(bytes);
+        end += bytes.length;
+      }
+      this.starts[id + 1] = end;
+    }
+    this.data = Buffer.concat(parts, end);
+    this.texts = new Array<string | null | undefined>(tokens.length);
+  }
+
+  /** @param json the parsed tokenizer.json. Errors: `invalid_model` that names `file` and the field. */
+  static build(
+    file: string,
+    json: JsonObject,
+    added: readonly AddedTokenEntry[],
+    decoder: DecoderSpec,
+  ): TokenTable {
+    const tokens: (string | undefined)[] = readVocab(file, json);
+    for (const { id, content } of added) tokens[id] = content;
+    const size = tokens.length;
+    // A hole (an id that no token has) is made explicit: it has no bytes and no text.
+    const dense = Array.from({ length: size }, (_, id) => tokens[id]);
+    return new TokenTable(dense, new Set(added.map(({ id }) => id)), decoder);
+  }
+
+  /** Highest id + 1, added tokens included. */
+  get size(): number {
+    return this.tokens.length;
+  }
+
+  /** The token as the vocabulary spells it, or null for an id that no token has. */
+  token(id: number): string | null {
+    return this.tokens[id] ?? null;
+  }
+
+  /** A view, not a copy; empty for an id that no token has. */
+  bytes(id: number): Uint8Array {
+    const start = this.starts[id];
+    const end = this.starts[id + 1];
+    if (start === undefined || end === undefined)
+      return this.data.subarray(0, 0);
+    return this.data.subarray(start, end);
+  }
+
+  /** What the token adds to complete text, or null where its bytes end inside of a code point. */
+  text(id: number): string | null {
+    const known = this.texts[id];
+    if (known !== undefined) return known;
+    if (id < 0 || id >= this.size) return "";
+    const utf8 = new Utf8Decoder();
+    const decoded = utf8.write(this.bytes(id));
+    const text = utf8.pending ? null : decoded;
+    this.texts[id] = text;
+    return text;
+  }
+}
