@@ -1,0 +1,17 @@
+// The cpu backend: what others may ask of it.
+#pragma once
+#include <cstdint>
+
+namespace octavo {
+
+// Instruction set that the kernels use on this processor: "avx512", "avx2" or "generic".
+const char* cpuIsa();
+
+// Physical cores that this process may use (affinity and container quota included), at least 1.
+int physicalCores();
+
+// For tests and measurements: contexts opened from now on use `name` ("avx512", "avx2", "generic"; null: the
+// best there is). False: unknown, or not available on this processor.
+bool cpuForceIsa(const char* name);
+
+}  // namespace octavo

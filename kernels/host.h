@@ -1,0 +1,103 @@
+// What the two host backends (reference and cpu) share: contexts, memory, dense tensors and errors. Both are
+// linked into one addon, so the opaque types of ops.h are defined once, here, as bases that each backend
+// extends.
+#pragma once
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "half.h"
+#include "ops.h"
+
+namespace octavo {
+
+// Zeroed, 64-byte aligned memory, or null. Large blocks are zero pages until they are touched.
+void* allocateAligned(size_t bytes);
+void freeAligned(void* memory);
+
+// An owned array of plain values: no exceptions, so that a failed allocation stays an error code.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { freeAligned(data_); }
+
+  // Zeroed room for `count` values; what was there is lost. False: no memory, and the buffer is empty.
+  bool allocate(size_t count) {
+    freeAligned(data_);
+    data_ = static_cast<T*>(allocateAligned((count ? count : 1) * sizeof(T)));
+    size_ = data_ ? count : 0;
+    return data_ != nullptr;
+  }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  size_t size() const { return size_; }
+  T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+struct Linear {
+  virtual ~Linear() = default;
+  Linear* next = nullptr;  // of the context's list
+  int64_t k = 0, n = 0;
+};
+
+struct Dense {
+  Dense* next = nullptr;
+  int64_t rows = 0, cols = 0;
+  DType dtype = DType::F32;
+  const void* data = nullptr;  // [rows, cols]: `owned` as f32, or the source in place (perhaps unaligned)
+  Buffer<float> owned;
+};
+
+struct Allocation {
+  Allocation* next;
+  void* memory;
+};
+
+struct Context {
+  explicit Context(const OpenOptions& openOptions) : options(openOptions) {}
+  virtual ~Context();
+
+  // Records why an op failed and returns the non-zero that the op then returns.
+  int fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+  OpenOptions options;
+  DType kvDType = DType::F32;
+  char error[256] = "";
+  Linear* linears = nullptr;
+  Dense* denses = nullptr;
+  Allocation* allocations = nullptr;
+};
+
+// Fills the entries of a table that do not compute: memory, dense tensors, errors.
+void fillHostOps(Ops* ops);
+
+// Whether `source` describes a linear that the host backends can load; false: the reason is in the context's
+// error.
+bool checkLinearSource(Context* context, const LinearSource& source);
+
+inline float* rowOf(const Rows& rows, int64_t row) {
+  return static_cast<float*>(rows.data) + row * rows.stride;
+}
+
+// Element (row, col) as f32.
+inline float denseAt(const Dense& dense, int64_t row, int64_t col) {
+  return readFloat(dense.data, dense.dtype, row * dense.cols + col);
+}
+
+// Element offset of key (part 0) or value (part 1) number `slot` (block * kBlockSize + offset) of a KV head.
+inline int64_t kvOffset(const KvLayer& kv, int64_t slot, int part, int32_t head) {
+  const int64_t block = slot / kBlockSize, offset = slot % kBlockSize;
+  return (((block * 2 + part) * kv.numKvHeads + head) * kBlockSize + offset) * kv.headDim;
+}
+
+}  // namespace octavo
