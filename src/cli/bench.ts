@@ -1,0 +1,35 @@
+import { Command } from "commander";
+import { writeFile } from "node:fs/promises";
+import { runSchedulerBench } from "../../bench/scheduler.js";
+import { OctavoError } from "../core/errors.js";
+
+const UNBUILT = ["serve", "latency", "throughput", "startup", "kernels"];
+
+/** `octavo bench KIND`: figures as ratios and shares of a ceiling, measured side by side. */
+export function benchCommand(): Command {
+  const bench = new Command("bench").description("Measure Octavo.");
+  bench
+    .command("scheduler")
+    .description("schedule + pack + update per step, without a model")
+    .option("--json <file>", "also write the figures as JSON")
+    .action(async (options: { json?: string }) => {
+      const result = runSchedulerBench({}, (line) =>
+        process.stdout.write(`${line}\n`),
+      );
+      if (options.json)
+        await writeFile(options.json, JSON.stringify(result, null, 2) + "\n");
+    });
+  for (const name of UNBUILT) {
+    bench
+      .command(name, { hidden: true })
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .action(() => {
+        throw new OctavoError(
+          "unsupported",
+          `octavo bench ${name} is not built yet.`,
+        );
+      });
+  }
+  return bench;
+}

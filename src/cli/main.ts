@@ -1,0 +1,37 @@
+#!/usr/bin/env node
+import { Command } from "commander";
+import { OctavoError } from "../core/errors.js";
+import { benchCommand } from "./bench.js";
+import { serveCommand } from "./serve.js";
+import { VERSION } from "./version.js";
+
+/** Commands of the design that nothing stands behind yet. */
+const UNBUILT_COMMANDS = ["chat", "quantize", "doctor"];
+
+async function main(argv: string[]): Promise<void> {
+  const program = new Command("octavo")
+    .description("A self-hosted, OpenAI-compatible inference server.")
+    .version(VERSION)
+    .showHelpAfterError("(add --help for the flags)")
+    .addCommand(serveCommand())
+    .addCommand(benchCommand());
+  const command = argv[2];
+  if (command !== undefined && UNBUILT_COMMANDS.includes(command))
+    throw new OctavoError("unsupported", `octavo ${command} is not built yet.`);
+  await program.parseAsync(argv);
+}
+
+/** One line for what the user can mend; the stack only for what is our fault. */
+function report(error: unknown): void {
+  if (error instanceof OctavoError && error.code !== "internal_error")
+    process.stderr.write(`octavo: ${error.message}\n`);
+  else
+    process.stderr.write(
+      `octavo: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+}
+
+main(process.argv).catch((error: unknown) => {
+  report(error);
+  process.exitCode = 1;
+});

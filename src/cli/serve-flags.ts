@@ -1,0 +1,312 @@
+import { ENGINE_DEFAULTS, type EngineConfig } from "../core/config.js";
+import { OctavoError } from "../core/errors.js";
+import { environmentName, integer, number, only, type Flag } from "./flags.js";
+
+const engine = ENGINE_DEFAULTS;
+
+/** Flags of `octavo serve` that work. Names are vLLM's wherever the idea is the same. */
+export const SERVE_FLAGS: readonly Flag[] = [
+  {
+    name: "config",
+    value: "file.yaml",
+    help: "read flags from a YAML file (the command line and OCTAVO_* win)",
+  },
+  // HTTP
+  {
+    name: "host",
+    value: "address",
+    help: "address to listen on",
+    default: "127.0.0.1",
+  },
+  {
+    name: "port",
+    value: "n",
+    help: "port to listen on; 0 takes a free one",
+    default: 8000,
+    parse: integer(0, 65535),
+  },
+  {
+    name: "uds",
+    value: "path",
+    help: "listen on a Unix domain socket instead",
+  },
+  { name: "ssl-keyfile", value: "file", help: "TLS key (PEM)" },
+  { name: "ssl-certfile", value: "file", help: "TLS certificate chain (PEM)" },
+  {
+    name: "api-key",
+    value: "key",
+    repeatable: true,
+    help: "key that clients must send (repeatable)",
+  },
+  {
+    name: "admin-api-key",
+    value: "key",
+    help: "key of the admin routes (they are closed without one)",
+  },
+  {
+    name: "metrics-api-key",
+    value: "key",
+    help: "key of /metrics (open without one)",
+  },
+  {
+    name: "allowed-origins",
+    value: "origin",
+    repeatable: true,
+    help: "CORS origin, or * (repeatable)",
+  },
+  {
+    name: "served-model-name",
+    value: "name",
+    repeatable: true,
+    help: "name(s) that requests use (repeatable)",
+  },
+  {
+    name: "chat-template",
+    value: "file|text",
+    help: "chat template instead of the model's own",
+  },
+  {
+    name: "shutdown-timeout",
+    value: "s",
+    help: "seconds that running requests get at SIGTERM",
+    default: 30,
+    parse: number(0, 86_400),
+  },
+  {
+    name: "liveness-timeout",
+    value: "s",
+    help: "/live fails when work is pending and no step ended for this long",
+    default: 60,
+    parse: number(1, 86_400),
+  },
+  {
+    name: "max-num-queued-reqs",
+    value: "n",
+    help: "refuse requests (503) beyond n waiting; 0: no bound",
+    default: engine.maxNumQueuedReqs,
+    parse: integer(0),
+  },
+  {
+    name: "max-num-queued-tokens",
+    value: "n",
+    help: "refuse requests (503) beyond n waiting prompt tokens; 0: no bound",
+    default: engine.maxNumQueuedTokens,
+    parse: integer(0),
+  },
+  {
+    name: "log-level",
+    value: "level",
+    help: "log level",
+    default: "info",
+    choices: ["trace", "debug", "info", "warn", "error", "silent"],
+  },
+  // Model
+  {
+    name: "model-file",
+    value: "file",
+    help: "architecture from a .ts or .js file instead of the built-in ones",
+  },
+  {
+    name: "load-format",
+    value: "format",
+    help: "dummy: made-up weights of the model's shapes",
+    default: engine.loadFormat,
+    choices: ["auto", "dummy"],
+  },
+  {
+    name: "device",
+    value: "device",
+    help: "where to compute",
+    default: engine.device,
+    choices: ["auto", "cpu", "reference"],
+  },
+  {
+    name: "threads",
+    value: "n",
+    help: "CPU threads; 0: one per physical core",
+    default: engine.threads,
+    parse: integer(0, 1024),
+  },
+  {
+    name: "dtype",
+    value: "type",
+    help: "activation type",
+    default: "auto",
+    parse: only(
+      ["auto", "float32", "float"],
+      "the CPU computes in float32; stored weights keep their type",
+    ),
+  },
+  {
+    name: "quantization",
+    value: "method",
+    help: "check that the checkpoint is quantized with this method",
+    choices: ["awq", "gptq", "compressed-tensors"],
+  },
+  {
+    name: "kv-cache-dtype",
+    value: "type",
+    help: "type of KV pages",
+    default: engine.kvCacheDtype,
+    choices: ["auto", "f32", "f16"],
+  },
+  {
+    name: "cpu-activations",
+    value: "type",
+    help: "activation type of CPU matmuls",
+    default: "f32",
+    parse: only(["f32"], "8-bit activations are not built yet"),
+  },
+  {
+    name: "tensor-parallel-size",
+    value: "n",
+    help: "devices to share a model",
+    default: "1",
+    parse: only(["1"], "tensor parallelism is not built yet"),
+  },
+  // Engine
+  {
+    name: "max-model-len",
+    value: "n",
+    help: "longest prompt + output, tokens (default: the model's, or what fits)",
+    parse: integer(1, 1 << 24),
+  },
+  {
+    name: "max-num-seqs",
+    value: "n",
+    help: "most sequences in a step",
+    default: engine.maxNumSeqs,
+    parse: integer(1, 4096),
+  },
+  {
+    name: "max-num-batched-tokens",
+    value: "n",
+    help: "token budget of a step",
+    default: engine.maxNumBatchedTokens,
+    parse: integer(1, 1 << 20),
+  },
+  {
+    name: "long-prefill-token-threshold",
+    value: "n",
+    help: "most prompt tokens of one request in a step; 0: no limit",
+    default: engine.longPrefillTokenThreshold,
+    parse: integer(0),
+  },
+  {
+    name: "enable-chunked-prefill",
+    help: "compute prompts in chunks (always on)",
+    default: true,
+  },
+  {
+    name: "enable-prefix-caching",
+    negatable: true,
+    help: "share the KV cache of equal prefixes",
+    default: engine.enablePrefixCaching,
+  },
+  {
+    name: "async-scheduling",
+    negatable: true,
+    help: "schedule a step while the one before it computes",
+    default: engine.asyncScheduling,
+  },
+  {
+    name: "scheduling-policy",
+    value: "policy",
+    help: "order of waiting requests",
+    default: engine.schedulingPolicy,
+    choices: ["fcfs", "priority"],
+  },
+  {
+    name: "gpu-memory-utilization",
+    value: "share",
+    help: "share of the device's memory to use",
+    default: engine.gpuMemoryUtilization,
+    parse: number(0, 1, true),
+  },
+  {
+    name: "num-gpu-blocks-override",
+    value: "n",
+    help: "KV blocks instead of what fits",
+    parse: integer(1, 1 << 28),
+  },
+  {
+    name: "block-size",
+    value: "n",
+    help: "tokens in a KV block",
+    default: "16",
+    parse: only(["16"], "the kernels have 16-token pages"),
+  },
+  {
+    name: "seed",
+    value: "n",
+    help: "seeds of requests that bring none are drawn from this",
+    default: engine.seed,
+    parse: integer(0, 0xffffffff),
+  },
+];
+
+/** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
+export const UNBUILT_FLAGS: readonly string[] = [
+  "speculative-config",
+  "tool-call-parser",
+  "reasoning-parser",
+  "otlp-traces-endpoint",
+  "enforce-eager",
+  "no-enable-chunked-prefill",
+  "no-batch-invariant",
+  "embedding-model",
+  "api-keys-file",
+  "metrics-compat",
+  "revision",
+];
+
+/** Commander options as parsed (camelCase) into the engine's configuration. */
+export function engineConfig(
+  model: string,
+  options: Record<string, unknown>,
+): EngineConfig {
+  const config: Record<string, unknown> = { ...ENGINE_DEFAULTS, model };
+  for (const key of Object.keys(ENGINE_DEFAULTS)) {
+    if (options[key] !== undefined) config[key] = options[key];
+  }
+  config["blockSize"] = 16;
+  return config as unknown as EngineConfig;
+}
+
+/** Throws for a flag (or its OCTAVO_ variable) that is known but not built. */
+export function refuseUnbuilt(
+  argv: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): void {
+  for (const flag of UNBUILT_FLAGS) {
+    const given = argv.some(
+      (argument) =>
+        argument === `--${flag}` || argument.startsWith(`--${flag}=`),
+    );
+    if (given || environment[environmentName(flag)] !== undefined)
+      throw new OctavoError(
+        "invalid_config",
+        `--${flag} is not built yet.`,
+        flag,
+      );
+  }
+}
+
+/** SERVE_FLAGS as commander parses them. */
+export interface ServeOptions extends Record<string, unknown> {
+  host: string;
+  port: number;
+  uds?: string;
+  sslKeyfile?: string;
+  sslCertfile?: string;
+  apiKey?: string[];
+  adminApiKey?: string;
+  metricsApiKey?: string;
+  allowedOrigins?: string[];
+  servedModelName?: string[];
+  chatTemplate?: string;
+  shutdownTimeout: number;
+  livenessTimeout: number;
+  logLevel: string;
+  quantization?: string;
+}

@@ -1,0 +1,291 @@
+import { Command } from "commander";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import type { FastifyInstance } from "fastify";
+import { parse as parseYaml } from "yaml";
+import { OctavoError } from "../core/errors.js";
+import { EngineClient } from "../engine/engine-client.js";
+import type { EngineInfo } from "../engine/messages.js";
+import { createApp } from "../server/app.js";
+import { loadChatTemplate } from "../text/chat-template.js";
+import { loadTokenizer } from "../text/tokenizer.js";
+import { addFlags, applyConfigFile } from "./flags.js";
+import { formatBytes, formatCount, ProgressBar } from "./format.js";
+import {
+  engineConfig,
+  refuseUnbuilt,
+  SERVE_FLAGS,
+  type ServeOptions,
+} from "./serve-flags.js";
+
+export function serveCommand(): Command {
+  const command = new Command("serve")
+    .description("Serve a model over HTTP, with OpenAI's API.")
+    .argument(
+      "[model]",
+      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json)",
+    );
+  addFlags(command, SERVE_FLAGS);
+  return command.action(
+    async (model: string | undefined, _options: unknown, self: Command) => {
+      refuseUnbuilt(process.argv.slice(2), process.env);
+      const configFile = self.getOptionValue("config") as string | undefined;
+      if (configFile !== undefined) {
+        const { model: fileModel, ...flags } = await readConfigFile(configFile);
+        applyConfigFile(self, SERVE_FLAGS, configFile, flags);
+        if (typeof fileModel === "string") model ??= fileModel;
+      }
+      await serve(
+        model ?? process.env["OCTAVO_MODEL"],
+        self.opts<ServeOptions>(),
+      );
+    },
+  );
+}
+
+async function readConfigFile(file: string): Promise<Record<string, unknown>> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    throw new OctavoError(
+      "invalid_config",
+      `--config: cannot read ${file}: ${(error as Error).message}`,
+      "config",
+    );
+  }
+  try {
+    const content: unknown = parseYaml(text);
+    if (content === null || content === undefined) return {};
+    if (typeof content !== "object" || Array.isArray(content))
+      throw new Error("expected a mapping of flag names to values");
+    return content as Record<string, unknown>;
+  } catch (error) {
+    throw new OctavoError(
+      "invalid_config",
+      `--config: ${file}: ${(error as Error).message}`,
+      "config",
+    );
+  }
+}
+
+async function serve(
+  model: string | undefined,
+  options: ServeOptions,
+): Promise<void> {
+  const directory = requireModel(model);
+  const started = performance.now();
+  const progress = new ProgressBar("Loading weights");
+  const [engine, tokenizer, chatTemplate] = await Promise.all([
+    EngineClient.start(engineConfig(directory, options), {
+      onPlan: (info) => log(planTable(directory, info)),
+      onProgress: (_phase, done, total) => progress.update(done, total),
+    }),
+    loadTokenizer(directory),
+    loadChatTemplate(directory, options.chatTemplate),
+  ]);
+  try {
+    const names = options.servedModelName ?? [defaultName(directory)];
+    const app = createApp({
+      engine,
+      tokenizer,
+      chatTemplate,
+      servedModelNames: names,
+      modelPath: directory,
+      apiKeys: options.apiKey ?? [],
+      adminApiKey: options.adminApiKey,
+      metricsApiKey: options.metricsApiKey,
+      allowedOrigins: options.allowedOrigins ?? [],
+      livenessTimeoutSeconds: options.livenessTimeout,
+      logLevel: options.logLevel,
+      tls: readTls(options),
+    });
+    const address = await listen(app, options);
+    log(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
+    process.stdout.write(`Octavo listening on ${address}\n`);
+    process.stdout.write(
+      `${pasteLine(address, names[0] ?? "", chatTemplate !== null, options)}\n`,
+    );
+    stopOnSignals(app, engine, options.shutdownTimeout);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+function requireModel(model: string | undefined): string {
+  if (model === undefined)
+    throw new OctavoError(
+      "invalid_config",
+      "Name a model directory: npm start -- DIR (or octavo serve DIR).",
+      "model",
+    );
+  if (!existsSync(model) || !statSync(model).isDirectory())
+    throw new OctavoError(
+      "invalid_config",
+      `No model directory at "${model}". Expected a directory with config.json, *.safetensors and tokenizer.json.`,
+      "model",
+    );
+  return path.resolve(model);
+}
+
+/** The directory's name: short in requests; --served-model-name overrides it. */
+function defaultName(directory: string): string {
+  return path.basename(directory);
+}
+
+function readTls(
+  options: ServeOptions,
+): { key: Buffer; cert: Buffer } | undefined {
+  const { sslKeyfile, sslCertfile } = options;
+  if (sslKeyfile === undefined && sslCertfile === undefined) return undefined;
+  if (sslKeyfile === undefined || sslCertfile === undefined)
+    throw new OctavoError(
+      "invalid_config",
+      "--ssl-keyfile and --ssl-certfile go together; only one was given.",
+      sslKeyfile ? "ssl-certfile" : "ssl-keyfile",
+    );
+  const read = (flag: string, file: string): Buffer => {
+    try {
+      return readFileSync(file);
+    } catch (error) {
+      throw new OctavoError(
+        "invalid_config",
+        `--${flag}: cannot read ${file}: ${(error as Error).message}`,
+        flag,
+      );
+    }
+  };
+  return {
+    key: read("ssl-keyfile", sslKeyfile),
+    cert: read("ssl-certfile", sslCertfile),
+  };
+}
+
+async function listen(
+  app: FastifyInstance,
+  options: ServeOptions,
+): Promise<string> {
+  try {
+    if (options.uds !== undefined) {
+      await app.listen({ path: options.uds });
+      return `unix:${options.uds}`;
+    }
+    await app.listen({ host: options.host, port: options.port });
+  } catch (error) {
+    throw new OctavoError(
+      "invalid_config",
+      `Cannot listen on ${options.uds ?? `${options.host}:${options.port}`}: ${(error as Error).message}`,
+      "port",
+    );
+  }
+  const address = app.server.address();
+  const port =
+    address !== null && typeof address === "object"
+      ? address.port
+      : options.port;
+  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
+  return `${options.sslCertfile === undefined ? "http" : "https"}://${host}:${port}`;
+}
+
+/** What fits, before it is loaded. */
+function planTable(directory: string, info: EngineInfo): string {
+  const kvTokens = info.numBlocks * info.blockSize;
+  const rows = [
+    ["Model", `${directory} (${info.architecture}, ${info.quantization})`],
+    [
+      "Device",
+      `${info.device}: ${info.deviceDescription}, ${info.isa}, ${info.threads} threads, ${formatBytes(info.availableMemory)} available`,
+    ],
+    ["Weights", formatBytes(info.weightBytes)],
+    [
+      "KV cache",
+      `${formatBytes(info.numBlocks * info.kvBytesPerBlock)}: ${formatCount(kvTokens)} tokens (${formatCount(info.numBlocks)} blocks of ${info.blockSize}, ${info.kvCacheDtype})`,
+    ],
+    [
+      "Workspace",
+      `${formatBytes(info.workspaceBytes)}: ${formatCount(info.maxNumBatchedTokens)} tokens a step, ${formatCount(info.maxNumSeqs)} sequences`,
+    ],
+    [
+      "Context",
+      `${formatCount(info.maxModelLen)} tokens; ${(kvTokens / info.maxModelLen).toFixed(1)} sequences of full length fit at once`,
+    ],
+  ];
+  return rows
+    .map(([name, value]) => `  ${(name ?? "").padEnd(10)} ${value ?? ""}`)
+    .join("\n");
+}
+
+/** A request to paste into a shell. */
+function pasteLine(
+  address: string,
+  model: string,
+  hasTemplate: boolean,
+  options: ServeOptions,
+): string {
+  const target =
+    options.uds === undefined
+      ? address
+      : `--unix-socket ${options.uds} http://localhost`;
+  const key =
+    options.apiKey === undefined
+      ? ""
+      : ` -H "authorization: Bearer $OCTAVO_API_KEY"`;
+  const route = hasTemplate ? "chat/completions" : "completions";
+  const body = hasTemplate
+    ? { model, messages: [{ role: "user", content: "Hello!" }], stream: true }
+    : { model, prompt: "Once upon a time", max_tokens: 64, stream: true };
+  return `Try: curl -N ${target}/v1/${route} -H "content-type: application/json"${key} -d '${JSON.stringify(body)}'`;
+}
+
+/** The first SIGTERM or SIGINT lets running requests finish (up to the timeout); the second ends at once. */
+function stopOnSignals(
+  app: FastifyInstance & { beginDrain(): void },
+  engine: EngineClient,
+  timeoutSeconds: number,
+): void {
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) {
+      log(`${signal} again: stopping now.`);
+      process.exit(130);
+    }
+    stopping = true;
+    log(
+      `${signal}: no new requests; ${engine.numPending} running get up to ${timeoutSeconds} s. Send it again to stop now.`,
+    );
+    drain(app, engine, timeoutSeconds).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log(error instanceof Error ? error.message : String(error));
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+}
+
+async function drain(
+  app: FastifyInstance & { beginDrain(): void },
+  engine: EngineClient,
+  timeoutSeconds: number,
+): Promise<void> {
+  app.beginDrain();
+  const deadline = performance.now() + timeoutSeconds * 1000;
+  while (engine.numPending > 0 && performance.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  const left = engine.numPending;
+  await engine.close();
+  await app.close();
+  log(
+    left === 0
+      ? "Every request finished. Bye."
+      : `${left} requests were cut off at the timeout.`,
+  );
+}
+
+function log(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
