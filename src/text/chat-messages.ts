@@ -96,7 +96,10 @@ export function normalizeMessages(
 ): JsonObject[] {
   return messages.map((message, i) => {
     const param = `messages[${i}]`;
-    const result: Record<string, unknown> = { ...message };
+    // Clients send back what they got, nulls and empty lists included; templates ask `is defined`.
+    const result: Record<string, unknown> = Object.fromEntries(
+      Object.entries(message).filter(([, value]) => value !== null),
+    );
     const content = normalizeContent(
       message.content,
       expects,
@@ -104,7 +107,8 @@ export function normalizeMessages(
     );
     if (content !== undefined) result.content = content;
     const calls = message.tool_calls;
-    if (Array.isArray(calls) && !expects.argumentsAsText)
+    if (Array.isArray(calls) && calls.length === 0) delete result.tool_calls;
+    else if (Array.isArray(calls) && !expects.argumentsAsText)
       result.tool_calls = calls.map((call: unknown, j) =>
         normalizeToolCall(call, `${param}.tool_calls[${j}]`),
       );

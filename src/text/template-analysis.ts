@@ -9,7 +9,7 @@
  * Names are followed through `set`, `for` and macro parameters, without regard to scopes: templates are short, and a
  * name that means a message in one place means one in the others.
  */
-import type { JinjaNode } from "./jinja.js";
+import { identifier, isNode, type JinjaNode } from "./jinja.js";
 
 export interface TemplateExpectations {
   /** The template loops over the parts of a message's content. */
@@ -20,15 +20,6 @@ export interface TemplateExpectations {
   readonly contentOptional: boolean;
   /** Arguments of tool calls are used as text only. */
   readonly argumentsAsText: boolean;
-}
-
-function isNode(value: unknown): value is JinjaNode {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    "type" in value &&
-    typeof value.type === "string"
-  );
 }
 
 /** Every node of the tree, parents before children. */
@@ -45,15 +36,6 @@ function collect(value: unknown, into: JinjaNode[] = []): JinjaNode[] {
     }
   }
   return into;
-}
-
-/** The name of an identifier, or null. */
-function identifier(value: unknown): string | null {
-  return isNode(value) &&
-    value.type === "Identifier" &&
-    typeof value.value === "string"
-    ? value.value
-    : null;
 }
 
 /** Takes off filters, slices and `if` clauses: `messages[1:] | list` is still messages. */

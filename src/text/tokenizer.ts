@@ -113,6 +113,15 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
     parseDecoder(file, json.decoder),
   );
   const rust = createRustTokenizer(file, text);
+  // The library numbers added tokens itself, after the vocabulary, whatever the file says.
+  for (const { id, content } of added) {
+    const actual = rust.tokenToId(content);
+    if (actual !== id)
+      throw badFile(
+        file,
+        `added_tokens: expected ${JSON.stringify(content)} to follow the vocabulary with id ${actual}, got ${id}`,
+      );
+  }
 
   const configFile = join(modelDir, "tokenizer_config.json");
   const config = (await readOptionalJsonObject(configFile)) ?? {};
