@@ -84,16 +84,17 @@ function checkId(file: string, field: string, id: unknown): number {
   );
 }
 
-/** The added tokens of a parsed tokenizer.json. Errors: `invalid_model`. */
+/** The added tokens of a parsed tokenizer.json; errors call the list `name`. Errors: `invalid_model`. */
 export function readAddedTokens(
   file: string,
   json: JsonObject,
+  name = "added_tokens",
 ): AddedTokenEntry[] {
   const list = json.added_tokens ?? [];
   if (!Array.isArray(list))
-    throw badFile(file, `added_tokens: expected a list, got ${describe(list)}`);
+    throw badFile(file, `${name}: expected a list, got ${describe(list)}`);
   return list.map((entry: unknown, i) => {
-    const field = `added_tokens[${i}]`;
+    const field = `${name}[${i}]`;
     if (!isObject(entry) || typeof entry.content !== "string")
       throw badFile(
         file,
@@ -107,13 +108,16 @@ export function readAddedTokens(
   });
 }
 
-/** Token strings by id from model.vocab: an object token -> id, or Unigram's list of [token, score]. */
-function readVocab(file: string, json: JsonObject): string[] {
+/** Token strings by id from model.vocab: an object token -> id, or Unigram's list of [token, score]. Errors: `invalid_model`. */
+export function readVocab(
+  file: string,
+  json: JsonObject,
+): (string | undefined)[] {
   const model = json.model;
   if (!isObject(model))
     throw badFile(file, `model: expected an object, got ${describe(model)}`);
   const vocab = model.vocab;
-  const tokens: string[] = [];
+  const tokens: (string | undefined)[] = [];
   if (Array.isArray(vocab)) {
     vocab.forEach((entry: unknown, id) => {
       const token: unknown = Array.isArray(entry) ? entry[0] : undefined;
@@ -142,18 +146,25 @@ export class TokenTable {
   /** Text of each token after complete text; null where it ends inside of a code point; filled when first asked. */
   private readonly texts: (string | null | undefined)[];
 
-  private constructor(
-    private readonly tokens: readonly (string | undefined)[],
-    readonly addedIds: ReadonlySet<number>,
+  private readonly tokens: readonly (string | undefined)[];
+  readonly addedIds: ReadonlySet<number>;
+
+  /** @param vocab token strings by id, with holes where no token has an id; `added` goes over it */
+  constructor(
+    vocab: readonly (string | undefined)[],
+    added: readonly AddedTokenEntry[],
     readonly decoder: DecoderSpec,
   ) {
+    const tokens = [...vocab];
+    for (const { id, content } of added) tokens[id] = content;
+    this.tokens = Array.from(tokens);
+    this.addedIds = new Set(added.map(({ id }) => id));
     this.starts = new Int32Array(tokens.length + 1);
     const parts: Uint8Array[] = [];
     let end = 0;
-    for (let id = 0; id < tokens.length; id++) {
-      const token = tokens[id];
+    for (const [id, token] of this.tokens.entries()) {
       if (token !== undefined) {
-        const bytes = bytesOf(token, addedIds.has(id), decoder);
+        const bytes = bytesOf(token, this.addedIds.has(id), decoder);
         parts.push(bytes);
         end += bytes.length;
       }
@@ -161,21 +172,6 @@ export class TokenTable {
     }
     this.data = Buffer.concat(parts, end);
     this.texts = new Array<string | null | undefined>(tokens.length);
-  }
-
-  /** @param json the parsed tokenizer.json. Errors: `invalid_model` that names `file` and the field. */
-  static build(
-    file: string,
-    json: JsonObject,
-    added: readonly AddedTokenEntry[],
-    decoder: DecoderSpec,
-  ): TokenTable {
-    const tokens: (string | undefined)[] = readVocab(file, json);
-    for (const { id, content } of added) tokens[id] = content;
-    const size = tokens.length;
-    // A hole (an id that no token has) is made explicit: it has no bytes and no text.
-    const dense = Array.from({ length: size }, (_, id) => tokens[id]);
-    return new TokenTable(dense, new Set(added.map(({ id }) => id)), decoder);
   }
 
   /** Highest id + 1, added tokens included. */

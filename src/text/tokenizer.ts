@@ -3,19 +3,25 @@
  * decoding is our own table of bytes (25 times faster than the library's window method, and exact on split UTF-8).
  */
 import { join } from "node:path";
-import { Tokenizer as RustTokenizer } from "tokenizers";
+import { AddedToken, Tokenizer as RustTokenizer } from "tokenizers";
 import { parseDecoder } from "./decoder-spec.js";
 import { Detokenizer, type DetokenizerOptions } from "./detokenizer.js";
 import {
   badFile,
   describe,
+  isObject,
   parseJsonObject,
   readOptionalJsonObject,
   readOptionalText,
   type JsonObject,
 } from "./model-files.js";
 import { readSpecialTokens } from "./special-tokens.js";
-import { readAddedTokens, TokenTable } from "./token-table.js";
+import {
+  readAddedTokens,
+  readVocab,
+  TokenTable,
+  type AddedTokenEntry,
+} from "./token-table.js";
 
 export interface EncodeOptions {
   /** Add what the model wants around a text (bos, eos). False for a chat prompt: its template has them. */
@@ -105,26 +111,20 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   if (text === null)
     throw badFile(file, "expected the tokenizer, but there is no such file");
   const json = parseJsonObject(file, text);
-  const added = readAddedTokens(file, json);
-  const table = TokenTable.build(
-    file,
-    json,
-    added,
-    parseDecoder(file, json.decoder),
-  );
+  // Our own checks first: their errors name the field, the library's only a column.
+  const decoder = parseDecoder(file, json.decoder);
+  const inFile = readAddedTokens(file, json);
+  const vocab = readVocab(file, json);
   const rust = createRustTokenizer(file, text);
-  // The library numbers added tokens itself, after the vocabulary, whatever the file says.
-  for (const { id, content } of added) {
-    const actual = rust.tokenToId(content);
-    if (actual !== id)
-      throw badFile(
-        file,
-        `added_tokens: expected ${JSON.stringify(content)} to follow the vocabulary with id ${actual}, got ${id}`,
-      );
-  }
-
   const configFile = join(modelDir, "tokenizer_config.json");
   const config = (await readOptionalJsonObject(configFile)) ?? {};
+  for (const entry of inFile) checkAddedId(file, "added_tokens", entry, rust);
+  const added = [
+    ...inFile,
+    ...addMissingTokens(configFile, config, inFile, rust),
+  ];
+  const table = new TokenTable(vocab, added, decoder);
+
   const names = await readSpecialTokens(modelDir, config);
   const special = new Set(
     added.filter((entry) => entry.special).map(({ id }) => id),
@@ -149,6 +149,57 @@ function createRustTokenizer(file: string, text: string): RustTokenizer {
   rust.disableTruncation();
   rust.disablePadding();
   return rust;
+}
+
+/** The library numbers added tokens itself, after the vocabulary, whatever the file says. */
+function checkAddedId(
+  file: string,
+  field: string,
+  { id, content }: AddedTokenEntry,
+  rust: RustTokenizer,
+): void {
+  const actual = rust.tokenToId(content);
+  if (actual === id) return;
+  throw badFile(
+    file,
+    `${field}: expected ${JSON.stringify(content)} to follow the vocabulary with id ${actual}, got ${id}`,
+  );
+}
+
+/** added_tokens_decoder of tokenizer_config.json may name tokens that tokenizer.json lacks; transformers adds them. */
+function addMissingTokens(
+  file: string,
+  config: JsonObject,
+  present: readonly AddedTokenEntry[],
+  rust: RustTokenizer,
+): AddedTokenEntry[] {
+  const field = "added_tokens_decoder";
+  const decoder = config[field] ?? {};
+  if (!isObject(decoder))
+    throw badFile(
+      file,
+      `${field}: expected an object, got ${describe(decoder)}`,
+    );
+  const known = new Set(present.map(({ id }) => id));
+  const missing = readAddedTokens(
+    file,
+    {
+      added_tokens: Object.entries(decoder).map(([id, entry]) =>
+        isObject(entry) ? { ...entry, id: Number(id) } : entry,
+      ),
+    },
+    field,
+  ).filter(({ id }) => !known.has(id));
+  missing.sort((a, b) => a.id - b.id);
+  for (const entry of missing) {
+    rust.addAddedTokens([
+      new AddedToken(entry.content, entry.special, {
+        normalized: !entry.special,
+      }),
+    ]);
+    checkAddedId(file, field, entry, rust);
+  }
+  return missing;
 }
 
 function flag(file: string, config: JsonObject, field: string): boolean {

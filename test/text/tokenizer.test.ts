@@ -262,6 +262,27 @@ describe("a tokenizer without a post-processor", () => {
     expect(tokenizer.decode([1, 3, 2, 99, -1])).toBe("ab");
   });
 
+  it("adds the tokens that only tokenizer_config.json names", async () => {
+    const added_tokens_decoder = {
+      "6": { content: "<eot>", special: true },
+      "2": { content: "b", special: false },
+      "0": { content: "<s>", special: true },
+    };
+    const tokenizer = await loadTokenizer(
+      modelDir({
+        "tokenizer.json": SMALL,
+        "tokenizer_config.json": { added_tokens_decoder },
+      }),
+    );
+    expect([...(await tokenizer.encode("ab<eot>", PLAIN))]).toEqual([1, 2, 6]);
+    expect([...tokenizer.specialTokenIds].sort()).toEqual([0, 6]);
+    expect(tokenizer.vocabSize).toBe(7);
+    expect(tokenizer.decode([1, 6])).toBe("a");
+    expect(tokenizer.decode([1, 6], { skipSpecialTokens: false })).toBe(
+      "a<eot>",
+    );
+  });
+
   it("takes special tokens from special_tokens_map.json too", async () => {
     const tokenizer = await loadTokenizer(
       modelDir({
@@ -352,6 +373,17 @@ describe("a bad tokenizer is an error that names file and field", () => {
       },
       "invalid_model",
       /tokenizer_config\.json: add_bos_token: expected true or false, got string "yes"/,
+    ],
+    [
+      "a token of tokenizer_config.json with an id that cannot be",
+      {
+        "tokenizer.json": SMALL,
+        "tokenizer_config.json": {
+          added_tokens_decoder: { "8": { content: "<x>" } },
+        },
+      },
+      "invalid_model",
+      /tokenizer_config\.json: added_tokens_decoder: expected "<x>" to follow/,
     ],
     [
       "bos that is not there",
