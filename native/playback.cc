@@ -1,0 +1,226 @@
+#include "playback.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "check.h"
+
+namespace octavo {
+
+namespace {
+
+template <class... Visitors>
+struct Overloaded : Visitors... {
+  using Visitors::operator()...;
+};
+template <class... Visitors>
+Overloaded(Visitors...) -> Overloaded<Visitors...>;
+
+}  // namespace
+
+Playback::Playback(const Device& device, const RunnerSpec& spec) : device_(device), sizes_(spec.sizes) {
+  takeKvPages(spec);
+  takeWorkspace(spec.program);
+  takeRopeTables(spec.program.ropes);
+}
+
+void Playback::takeKvPages(const RunnerSpec& spec) {
+  for (size_t i = 0; i < spec.program.kvLayers.size(); i++) {
+    const KvLayerPlan& plan = spec.program.kvLayers[i];
+    const std::string purpose = concat("KV cache of layer ", i);
+    const size_t bytes = checkedProduct(purpose, {sizes_.numBlocks, 2, plan.numKvHeads, kBlockSize,
+                                                  plan.headDim, int64_t(dtypeSize(spec.kvCacheDtype))});
+    kvLayers_.push_back({device_.alloc(bytes, purpose), plan.numKvHeads, plan.headDim});
+    kvCacheBytes_ += bytes;
+  }
+}
+
+void Playback::takeWorkspace(const Program& program) {
+  const std::string purpose = "activations";
+  const int64_t element = sizeof(float);
+  const size_t tokens = checkedProduct(purpose, {program.tokenColumns, sizes_.maxNumTokens, element});
+  const size_t samples = checkedProduct(purpose, {program.sampleColumns, sizes_.logitsRows, element});
+  tokenArea_ = static_cast<float*>(device_.alloc(tokens, purpose));
+  sampleArea_ = static_cast<float*>(device_.alloc(samples, purpose));
+  workspaceBytes_ += tokens + samples;
+}
+
+// cos and sin are made in double, so that far positions keep their digits, and rounded once.
+void Playback::takeRopeTables(const std::vector<RopePlan>& ropes) {
+  for (size_t i = 0; i < ropes.size(); i++) {
+    const RopePlan& plan = ropes[i];
+    const int64_t half = static_cast<int64_t>(plan.inverseFrequencies.size());
+    const std::string purpose = concat("rope table ", i);
+    const size_t bytes = checkedProduct(purpose, {sizes_.maxModelLen, 2 * half, int64_t(sizeof(float))});
+    std::vector<float> table(bytes / sizeof(float));
+    for (int64_t position = 0; position < sizes_.maxModelLen; position++) {
+      float* row = table.data() + position * 2 * half;
+      for (int64_t j = 0; j < half; j++) {
+        const double angle = static_cast<double>(position) * plan.inverseFrequencies[j];
+        row[j] = static_cast<float>(std::cos(angle) * plan.scale);
+        row[half + j] = static_cast<float>(std::sin(angle) * plan.scale);
+      }
+    }
+    void* memory = device_.alloc(bytes, purpose);
+    device_.expect(device_.ops.upload(device_.context, memory, table.data(), bytes), "upload");
+    ropes_.push_back(
+        {static_cast<const float*>(memory), static_cast<int32_t>(2 * half), plan.interleaved ? 1 : 0});
+    workspaceBytes_ += bytes;
+  }
+}
+
+Rows Playback::rowsOf(const Program& program, int32_t buffer, int32_t column) const {
+  const BufferPlan& plan = program.buffers[buffer];
+  const bool tokens = plan.rows == RowClass::Tokens;
+  const int64_t maxRows = tokens ? sizes_.maxNumTokens : sizes_.logitsRows;
+  return {(tokens ? tokenArea_ : sampleArea_) + plan.column * maxRows + column, plan.width};
+}
+
+void Playback::bind(const Program& program, const LoadedWeights& weights) {
+  for (const Instruction& instruction : readTape(program)) {
+    std::vector<Arguments>& tape = instruction.start < program.headStart ? body_ : head_;
+    tape.push_back(bindInstruction(program, weights, instruction));
+  }
+  logits_ = static_cast<const float*>(rowsOf(program, program.logits).data);
+}
+
+// The order of arguments is documented beside Opcode in src/program/program.ts.
+Playback::Arguments Playback::bindInstruction(const Program& program, const LoadedWeights& weights,
+                                              const Instruction& instruction) const {
+  const int32_t* a = instruction.args;
+  auto rows = [&](int32_t buffer, int32_t column = 0) { return rowsOf(program, buffer, column); };
+  const int32_t width = program.buffers[a[0]].width;  // of the output (or the only) buffer
+  switch (instruction.opcode) {
+    case Opcode::Embed:
+      return EmbedArgs{nullptr, weights.dense[a[1]], rows(a[0]), 0, width, floatArgument(a[2])};
+    case Opcode::RmsNorm:
+      return RmsNormArgs{rows(a[1]),
+                         a[4] < 0 ? Rows{nullptr, 0} : rows(a[4]),
+                         weights.dense[a[2]],
+                         rows(a[0]),
+                         0,
+                         width,
+                         floatArgument(a[3])};
+    case Opcode::Linear:
+      return LinearArgs{rows(a[2]), rows(a[0], a[1]), weights.linears[a[3]], 0, static_cast<Epilogue>(a[4])};
+    case Opcode::RopeStoreKv:
+      return bindRopeStoreKv(program, weights, a);
+    case Opcode::Attention:
+      return bindAttention(program, a);
+    case Opcode::SiluMul:
+      return SiluMulArgs{rows(a[1]), rows(a[0]), 0, width};
+    case Opcode::Add:
+      return AddArgs{rows(a[1]), rows(a[2]), rows(a[0]), 0, width};
+    case Opcode::GatherRows:
+      return GatherRowsArgs{rows(a[1]), nullptr, rows(a[0]), 0, width};
+    case Opcode::Softcap:
+      return SoftcapArgs{rows(a[0]), 0, width, floatArgument(a[1])};
+  }
+  fail(code::kArgument, "unknown opcode ", static_cast<int32_t>(instruction.opcode));
+}
+
+Playback::Arguments Playback::bindRopeStoreKv(const Program& program, const LoadedWeights& weights,
+                                              const int32_t* a) const {
+  RopeStoreKvArgs args{};
+  args.qkv = rowsOf(program, a[0]);
+  if (a[2] >= 0) {
+    args.cosSin = ropes_[a[2]].cosSin;
+    args.rotaryDim = ropes_[a[2]].rotaryDim;
+    args.interleaved = ropes_[a[2]].interleaved;
+  }
+  args.numHeads = a[3];
+  args.numKvHeads = a[4];
+  args.headDim = a[5];
+  args.qNorm = a[6] < 0 ? nullptr : weights.dense[a[6]];
+  args.kNorm = a[7] < 0 ? nullptr : weights.dense[a[7]];
+  args.normEps = floatArgument(a[8]);
+  args.kv = kvLayers_[a[1]];
+  return args;
+}
+
+Playback::Arguments Playback::bindAttention(const Program& program, const int32_t* a) const {
+  AttentionArgs args{};
+  args.out = rowsOf(program, a[0]);
+  args.q = rowsOf(program, a[1]);
+  args.maxBlocksPerSeq = sizes_.maxBlocksPerSeq;
+  args.numHeads = a[3];
+  args.numKvHeads = a[4];
+  args.headDim = a[5];
+  args.scale = floatArgument(a[6]);
+  args.slidingWindow = a[7];
+  args.softcap = floatArgument(a[8]);
+  args.kv = kvLayers_[a[2]];
+  return args;
+}
+
+int Playback::play(const Arguments& arguments, const StepInputs& step, const int32_t* sampleRows,
+                   int32_t rows) const {
+  const Ops& ops = device_.ops;
+  Context* context = device_.context;
+  auto withRows = [&](auto args) {
+    args.rows = rows;
+    return args;
+  };
+  return std::visit(Overloaded{
+                        [&](const EmbedArgs& fixed) {
+                          EmbedArgs args = withRows(fixed);
+                          args.ids = step.ids;
+                          return ops.embed(context, &args);
+                        },
+                        [&](const RmsNormArgs& fixed) {
+                          const RmsNormArgs args = withRows(fixed);
+                          return ops.rmsNorm(context, &args);
+                        },
+                        [&](const LinearArgs& fixed) {
+                          const LinearArgs args = withRows(fixed);
+                          return ops.linear(context, &args);
+                        },
+                        [&](const RopeStoreKvArgs& fixed) {
+                          RopeStoreKvArgs args = withRows(fixed);
+                          args.positions = step.positions;
+                          args.slotMapping = step.slotMapping;
+                          return ops.ropeStoreKv(context, &args);
+                        },
+                        [&](const AttentionArgs& fixed) {
+                          AttentionArgs args = withRows(fixed);
+                          args.numSeqs = step.numSeqs;
+                          args.queryStart = step.queryStart;
+                          args.contextLens = step.contextLens;
+                          args.blockTables = step.blockTables;
+                          return ops.attention(context, &args);
+                        },
+                        [&](const SiluMulArgs& fixed) {
+                          const SiluMulArgs args = withRows(fixed);
+                          return ops.siluMul(context, &args);
+                        },
+                        [&](const AddArgs& fixed) {
+                          const AddArgs args = withRows(fixed);
+                          return ops.add(context, &args);
+                        },
+                        [&](const GatherRowsArgs& fixed) {
+                          GatherRowsArgs args = withRows(fixed);
+                          args.index = sampleRows;
+                          return ops.gatherRows(context, &args);
+                        },
+                        [&](const SoftcapArgs& fixed) {
+                          const SoftcapArgs args = withRows(fixed);
+                          return ops.softcap(context, &args);
+                        },
+                    },
+                    arguments);
+}
+
+void Playback::playAll(const std::vector<Arguments>& tape, const StepInputs& step, const int32_t* sampleRows,
+                       int32_t rows) const {
+  for (const Arguments& arguments : tape) device_.expect(play(arguments, step, sampleRows, rows), "op");
+}
+
+void Playback::playBody(const StepInputs& step) const {
+  playAll(body_, step, nullptr, step.numTokens);
+}
+
+void Playback::playHead(const StepInputs& step, const int32_t* sampleRows, int32_t count) const {
+  playAll(head_, step, sampleRows, count);
+}
+
+}  // namespace octavo

@@ -1,0 +1,80 @@
+// A loaded program, bound to memory: each instruction holds the arguments of its op with every pointer that
+// never changes already in place, so that playing a step only fills in rows and step inputs.
+#pragma once
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "backend.h"
+#include "program.h"
+#include "spec.h"
+#include "weights.h"
+
+namespace octavo {
+
+// Device pointers of one step's inputs (shapes: arena.h).
+struct StepInputs {
+  int32_t numTokens, numSeqs;
+  const int32_t* ids;  // resolved: never negative
+  const int32_t *positions, *slotMapping;
+  const int32_t *queryStart, *contextLens, *blockTables;
+};
+
+// Bytes taken by purpose: twin of RunnerMemory.
+struct MemoryUse {
+  size_t weights = 0, kvCache = 0, workspace = 0;
+};
+
+class Playback {
+ public:
+  // Takes KV pages, workspace and rope tables. `spec` and `weights` may go afterwards.
+  // Throws ERR_OCTAVO_MEMORY or ERR_OCTAVO_DEVICE.
+  Playback(const Device& device, const RunnerSpec& spec);
+  Playback(const Playback&) = delete;
+  Playback& operator=(const Playback&) = delete;
+
+  // Fixes the arguments of every instruction. `weights` come last, as they are what takes long to load.
+  void bind(const Program& program, const LoadedWeights& weights);
+
+  size_t kvCacheBytes() const { return kvCacheBytes_; }
+  size_t workspaceBytes() const { return workspaceBytes_; }
+
+  // Body: all rows of the step. Throws ERR_OCTAVO_DEVICE.
+  void playBody(const StepInputs& step) const;
+  // Head: logits of token rows sampleRows[0 .. count) (device pointer), count <= logitsRows, into logits().
+  void playHead(const StepInputs& step, const int32_t* sampleRows, int32_t count) const;
+  // [logitsRows, vocabSize]
+  const float* logits() const { return logits_; }
+
+ private:
+  struct Rope {
+    const float* cosSin;  // [maxModelLen][rotaryDim]
+    int32_t rotaryDim, interleaved;
+  };
+  using Arguments = std::variant<EmbedArgs, RmsNormArgs, LinearArgs, RopeStoreKvArgs, AttentionArgs,
+                                 SiluMulArgs, AddArgs, GatherRowsArgs, SoftcapArgs>;
+
+  void takeKvPages(const RunnerSpec& spec);
+  void takeWorkspace(const Program& program);
+  void takeRopeTables(const std::vector<RopePlan>& ropes);
+  Rows rowsOf(const Program& program, int32_t buffer, int32_t column = 0) const;
+  Arguments bindInstruction(const Program& program, const LoadedWeights& weights,
+                            const Instruction& instruction) const;
+  Arguments bindRopeStoreKv(const Program& program, const LoadedWeights& weights, const int32_t* a) const;
+  Arguments bindAttention(const Program& program, const int32_t* a) const;
+  int play(const Arguments& arguments, const StepInputs& step, const int32_t* sampleRows, int32_t rows) const;
+  void playAll(const std::vector<Arguments>& tape, const StepInputs& step, const int32_t* sampleRows,
+               int32_t rows) const;
+
+  const Device& device_;
+  const RunnerSizes sizes_;
+  size_t kvCacheBytes_ = 0, workspaceBytes_ = 0;
+  std::vector<KvLayer> kvLayers_;
+  std::vector<Rope> ropes_;
+  float* tokenArea_ = nullptr;   // [tokenColumns * maxNumTokens]
+  float* sampleArea_ = nullptr;  // [sampleColumns * logitsRows]
+  const float* logits_ = nullptr;
+  std::vector<Arguments> body_, head_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,188 @@
+#include "weights.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "check.h"
+
+namespace octavo {
+
+namespace {
+
+struct FreeMemory {
+  void operator()(void* memory) const { std::free(memory); }
+};
+using HostBlock = std::unique_ptr<void, FreeMemory>;
+
+// Everything that a load holds; what the backend keeps reading stays alive with the device.
+struct Sources {
+  std::vector<std::unique_ptr<MappedFile>> files;
+  std::vector<HostBlock> kept;  // made-up tensors that are read in place
+};
+
+HostBlock makeDummy(const TensorSource& tensor, uint32_t seed) {
+  HostBlock block(std::malloc(tensor.bytes()));
+  if (!block)
+    fail(code::kMemory, tensor.name, ": expected ", tensor.bytes(), " bytes for made-up weights, got none");
+  fillDummy(tensor, seed, block.get());
+  return block;
+}
+
+// Calls `visit` for every tensor of a linear.
+template <typename Visit>
+void eachTensor(const LinearPlan& linear, Visit visit) {
+  for (const LinearPartPlan& part : linear.parts)
+    for (const TensorSource* tensor : {&part.weight, &part.scales, &part.zeros, &part.bias})
+      if (tensor->present) visit(*tensor);
+}
+
+size_t sourceBytes(const Program& program) {
+  size_t bytes = 0;
+  for (const DensePlan& dense : program.dense) bytes += dense.source.bytes();
+  for (const LinearPlan& linear : program.linears)
+    eachTensor(linear, [&](const TensorSource& tensor) { bytes += tensor.bytes(); });
+  return bytes;
+}
+
+class WeightLoader {
+ public:
+  WeightLoader(Device& device, const Program& program, uint32_t seed, const Progress& progress)
+      : device_(device), program_(program), seed_(seed), progress_(progress), total_(sourceBytes(program)) {}
+
+  LoadedWeights load(const std::vector<std::string>& files) {
+    for (const std::string& path : files) sources_->files.push_back(std::make_unique<MappedFile>(path));
+    checkFiles();
+    device_.keptMemory = sources_;
+    LoadedWeights loaded;
+    progress_(0, total_);
+    for (const DensePlan& plan : program_.dense) loaded.dense.push_back(loadDense(plan));
+    for (const LinearPlan& plan : program_.linears) loaded.linears.push_back(loadLinear(plan));
+    return loaded;
+  }
+
+ private:
+  // All of them before the first byte is read: a truncated shard is found in milliseconds.
+  void checkFiles() const {
+    auto checkTensor = [&](const TensorSource& tensor) {
+      if (tensor.file >= 0) sources_->files[tensor.file]->tensorData(tensor);
+    };
+    for (const DensePlan& plan : program_.dense) checkTensor(plan.source);
+    for (const LinearPlan& plan : program_.linears) eachTensor(plan, checkTensor);
+  }
+
+  void advance(const TensorSource& tensor) { done_ += tensor.bytes(); }
+
+  const Dense* loadDense(const DensePlan& plan) {
+    const TensorSource& tensor = plan.source;
+    HostBlock dummy = tensor.file < 0 ? makeDummy(tensor, seed_) : HostBlock();
+    const void* data = dummy ? dummy.get() : sources_->files[tensor.file]->tensorData(tensor);
+    const HostTensor host{data, tensor.dtype, tensor.rows(), tensor.cols()};
+    const Dense* dense = device_.ops.loadDense(device_.context, &host, plan.keep ? 1 : 0);
+    if (!dense) failTensor(plan.name, tensor.bytes());
+    if (plan.keep && dummy) sources_->kept.push_back(std::move(dummy));
+    if (!plan.keep && tensor.file >= 0) sources_->files[tensor.file]->discard(tensor);
+    advance(tensor);
+    progress_(done_, total_);
+    return dense;
+  }
+
+  const Linear* loadLinear(const LinearPlan& plan) {
+    std::vector<HostBlock> dummies;
+    const LinearSource source = toLinearSource(plan, [&](const TensorSource& tensor) -> const void* {
+      if (tensor.file >= 0) return sources_->files[tensor.file]->tensorData(tensor);
+      dummies.push_back(makeDummy(tensor, seed_));
+      return dummies.back().get();
+    });
+    const Linear* linear = device_.ops.loadLinear(device_.context, &source);
+    if (!linear) failTensor(plan.name, device_.ops.linearBytes(&source));
+    eachTensor(plan, [&](const TensorSource& tensor) {
+      if (tensor.file >= 0) sources_->files[tensor.file]->discard(tensor);
+      advance(tensor);
+    });
+    progress_(done_, total_);
+    return linear;
+  }
+
+  [[noreturn]] void failTensor(const std::string& name, size_t bytes) const {
+    fail(code::kMemory, name, ": expected ", bytes, " bytes of ", device_.ops.name,
+         " memory: ", device_.lastError());
+  }
+
+  Device& device_;
+  const Program& program_;
+  const uint32_t seed_;
+  const Progress& progress_;
+  const size_t total_;
+  size_t done_ = 0;
+  std::shared_ptr<Sources> sources_ = std::make_shared<Sources>();
+};
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) fail(code::kFile, path, ": ", std::strerror(errno));
+  struct stat status {};
+  std::string reason;
+  if (fstat(file, &status) != 0) {
+    reason = std::strerror(errno);
+  } else if (!S_ISREG(status.st_mode)) {
+    reason = "expected a regular file";
+  } else if (status.st_size > 0) {  // an empty file has no mapping and no tensor fits in it
+    size_ = static_cast<size_t>(status.st_size);
+    void* mapped = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+    if (mapped == MAP_FAILED) reason = std::strerror(errno);
+    data_ = mapped == MAP_FAILED ? nullptr : static_cast<char*>(mapped);
+  }
+  close(file);
+  if (!reason.empty()) fail(code::kFile, path, ": ", reason);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) munmap(data_, size_);
+}
+
+const char* MappedFile::tensorData(const TensorSource& tensor) const {
+  // validateTensor() has seen to it that offset + bytes does not overflow.
+  const size_t offset = static_cast<size_t>(tensor.offset), bytes = tensor.bytes();
+  if (offset + bytes > size_)
+    fail(code::kFile, path_, ": tensor ", tensor.name, " expected bytes [", offset, ", ", offset + bytes,
+         "), got a file of ", size_);
+  return data_ + offset;
+}
+
+void MappedFile::discard(const TensorSource& tensor) const {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  // Only whole pages: the ones at the edges may hold a neighbour that is read in place, and cost nothing to
+  // leave.
+  const size_t begin = (static_cast<size_t>(tensor.offset) + page - 1) / page * page;
+  const size_t end = (static_cast<size_t>(tensor.offset) + tensor.bytes()) / page * page;
+  if (end > begin) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+}
+
+LoadedWeights loadWeights(Device& device, const Program& program, const std::vector<std::string>& files,
+                          uint32_t dummySeed, const Progress& progress) {
+  return WeightLoader(device, program, dummySeed, progress).load(files);
+}
+
+size_t weightBytes(const Ops& ops, const Program& program) {
+  static const char kPresent = 0;  // sizes depend on which tensors there are, never on their bytes
+  size_t bytes = 0;
+  for (const DensePlan& plan : program.dense)
+    bytes += plan.keep ? plan.source.bytes()
+                       : static_cast<size_t>(plan.source.rows()) * plan.source.cols() * sizeof(float);
+  for (const LinearPlan& plan : program.linears) {
+    const LinearSource source =
+        toLinearSource(plan, [](const TensorSource&) -> const void* { return &kPresent; });
+    bytes += ops.linearBytes(&source);
+  }
+  return bytes;
+}
+
+}  // namespace octavo

@@ -1,0 +1,57 @@
+// Weights: files are mapped read-only, each tensor's bytes are checked against its file, and the backend
+// repacks them one layer at a time. Made-up weights (file -1) are generated instead, so that any shape can be
+// run without a file.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "program.h"
+
+namespace octavo {
+
+// Called with (bytes of sources done, bytes of all sources).
+using Progress = std::function<void(size_t, size_t)>;
+
+struct LoadedWeights {
+  std::vector<const Dense*> dense;     // one per Program::dense
+  std::vector<const Linear*> linears;  // one per Program::linears
+};
+
+// A read-only mapping of a whole file.
+class MappedFile {
+ public:
+  // Throws ERR_OCTAVO_FILE with the path and the system's reason.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  // The bytes of `tensor`; throws ERR_OCTAVO_FILE where they do not lie inside the file.
+  const char* tensorData(const TensorSource& tensor) const;
+  // Tells the system that these bytes were read for the last time, so that they leave this process's resident
+  // set.
+  void discard(const TensorSource& tensor) const;
+
+ private:
+  std::string path_;
+  char* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Loads everything that `program` names into `device`. Host memory that the backend keeps reading (an
+// embedding) is hung on device.keptMemory. Throws ERR_OCTAVO_FILE, ERR_OCTAVO_MEMORY or ERR_OCTAVO_DEVICE.
+LoadedWeights loadWeights(Device& device, const Program& program, const std::vector<std::string>& files,
+                          uint32_t dummySeed, const Progress& progress);
+
+// Device bytes of the program's weights on a backend, files untouched.
+size_t weightBytes(const Ops& ops, const Program& program);
+
+// Fills `data` with the made-up values of `tensor`: a function of (seed, name) alone, whatever the number of
+// threads.
+void fillDummy(const TensorSource& tensor, uint32_t seed, void* data);
+
+}  // namespace octavo
