@@ -15,6 +15,7 @@ import {
   readOptionalText,
   type JsonObject,
 } from "./model-files.js";
+import { checkPostProcessor } from "./post-processor.js";
 import { readSpecialTokens } from "./special-tokens.js";
 import {
   readAddedTokens,
@@ -115,6 +116,11 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   const decoder = parseDecoder(file, json.decoder);
   const inFile = readAddedTokens(file, json);
   const vocab = readVocab(file, json);
+  const numTokens = inFile.reduce(
+    (size, { id }) => Math.max(size, id + 1),
+    vocab.length,
+  );
+  checkPostProcessor(file, json.post_processor, numTokens);
   const rust = createRustTokenizer(file, text);
   const configFile = join(modelDir, "tokenizer_config.json");
   const config = (await readOptionalJsonObject(configFile)) ?? {};

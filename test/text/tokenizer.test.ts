@@ -401,6 +401,43 @@ describe("a bad tokenizer is an error that names file and field", () => {
       /bos_token: expected a string/,
     ],
     [
+      "a post-processor that names a token it does not have",
+      {
+        "tokenizer.json": {
+          ...SMALL,
+          post_processor: {
+            type: "Sequence",
+            processors: [
+              {
+                type: "TemplateProcessing",
+                single: [{ SpecialToken: { id: "<q>", type_id: 0 } }],
+                pair: [],
+                special_tokens: {},
+              },
+            ],
+          },
+        },
+      },
+      "invalid_model",
+      /post_processor\.processors\[0\]\.single\[0\]\.SpecialToken\.id: expected a name/,
+    ],
+    [
+      "a post-processor with an id that no token has",
+      {
+        "tokenizer.json": {
+          ...SMALL,
+          post_processor: {
+            type: "TemplateProcessing",
+            single: [],
+            pair: [],
+            special_tokens: { "<q>": { id: "<q>", ids: [77], tokens: ["q"] } },
+          },
+        },
+      },
+      "invalid_model",
+      /special_tokens\["<q>"\]\.ids: expected token ids below 6/,
+    ],
+    [
       "an added token out of order",
       {
         "tokenizer.json": {
@@ -434,5 +471,38 @@ describeWithShared("models", "the test models", () => {
       ) as { vocab_size: number };
       expect(size).toBeLessThanOrEqual(config.vocab_size);
     }
+  });
+});
+
+describeWithShared("models/stories260k", "damaged files", () => {
+  it("are a clear error or a tokenizer that works, never a crash", async () => {
+    const source = readFileSync(shared("models/stories260k/tokenizer.json"));
+    let seed = 1;
+    const random = (below: number) => {
+      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+      return seed % below;
+    };
+    const outcomes = { errors: 0, loads: 0 };
+    for (let i = 0; i < 200; i++) {
+      const damaged = Buffer.from(
+        source.subarray(0, i % 10 === 0 ? random(source.length) : undefined),
+      );
+      // Half of the damage goes to the sections before the vocabulary.
+      const at = random(i % 2 === 0 ? 2200 : damaged.length);
+      if (at < damaged.length)
+        damaged[at] = (damaged[at] ?? 0) ^ (1 << random(7));
+      const folder = modelDir({ "tokenizer.json": damaged.toString("latin1") });
+      try {
+        const tokenizer = await loadTokenizer(folder);
+        const ids = await tokenizer.encode("Once upon 🚀 <s>", SPECIAL);
+        expect(typeof tokenizer.decode(ids)).toBe("string");
+        outcomes.loads++;
+      } catch (error) {
+        expect(error).toMatchObject({ name: "OctavoError" });
+        outcomes.errors++;
+      }
+    }
+    expect(outcomes.errors).toBeGreaterThan(20);
+    expect(outcomes.loads).toBeGreaterThan(20);
   });
 });
