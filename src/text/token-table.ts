@@ -70,7 +70,12 @@ export interface AddedTokenEntry {
   readonly special: boolean;
 }
 
-function checkId(file: string, field: string, id: unknown): number {
+function checkId(
+  file: string,
+  list: string,
+  key: string | number,
+  id: unknown,
+): number {
   if (
     typeof id === "number" &&
     Number.isInteger(id) &&
@@ -80,7 +85,7 @@ function checkId(file: string, field: string, id: unknown): number {
     return id;
   throw badFile(
     file,
-    `${field}: expected a token id of 0 to ${MAX_TOKEN_ID}, got ${describe(id)}`,
+    `${list}[${JSON.stringify(key)}]: expected a token id of 0 to ${MAX_TOKEN_ID}, got ${describe(id)}`,
   );
 }
 
@@ -101,7 +106,7 @@ export function readAddedTokens(
         `${field}: expected an object with content, got ${describe(entry)}`,
       );
     return {
-      id: checkId(file, `${field}.id`, entry.id),
+      id: checkId(file, name, i, entry.id),
       content: entry.content,
       special: entry.special === true,
     };
@@ -129,9 +134,15 @@ export function readVocab(
       tokens[id] = token;
     });
   } else if (isObject(vocab)) {
-    for (const [token, id] of Object.entries(vocab))
-      tokens[checkId(file, `model.vocab[${JSON.stringify(token)}]`, id)] =
-        token;
+    for (const [token, value] of Object.entries(vocab)) {
+      const id = checkId(file, "model.vocab", token, value);
+      if (tokens[id] !== undefined)
+        throw badFile(
+          file,
+          `model.vocab: expected an id for each token, got ${id} for ${JSON.stringify(tokens[id])} and ${JSON.stringify(token)}`,
+        );
+      tokens[id] = token;
+    }
   } else
     throw badFile(
       file,

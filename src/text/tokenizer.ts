@@ -15,8 +15,8 @@ import {
   readOptionalText,
   type JsonObject,
 } from "./model-files.js";
-import { checkPostProcessor } from "./post-processor.js";
 import { readSpecialTokens } from "./special-tokens.js";
+import { checkMerges, checkPostProcessor } from "./tokenizer-checks.js";
 import {
   readAddedTokens,
   readVocab,
@@ -116,6 +116,7 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   const decoder = parseDecoder(file, json.decoder);
   const inFile = readAddedTokens(file, json);
   const vocab = readVocab(file, json);
+  checkMerges(file, json.model, vocab);
   const numTokens = inFile.reduce(
     (size, { id }) => Math.max(size, id + 1),
     vocab.length,

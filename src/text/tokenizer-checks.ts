@@ -1,6 +1,6 @@
 /**
- * Checks of tokenizer.json's `post_processor` that the Rust library leaves to the moment it encodes, on a thread of
- * its own, where the failed look-up aborts the whole process.
+ * Checks of tokenizer.json that the Rust library makes by failing: a look-up in its post-processor or a slice of its
+ * merges that is out of range aborts the whole process, so they come before it.
  */
 import { badFile, describe, isObject, type JsonObject } from "./model-files.js";
 
@@ -61,4 +61,47 @@ export function checkPostProcessor(
     processor.processors.forEach((inner: unknown, i) =>
       checkPostProcessor(file, inner, vocabSize, `${field}.processors[${i}]`),
     );
+}
+
+/** Both spellings of a merge: "a b" and ["a", "b"]; null for anything else, which the library refuses. */
+function mergedPair(merge: unknown): readonly [string, string] | null {
+  const pair: unknown = typeof merge === "string" ? merge.split(" ") : merge;
+  if (!Array.isArray(pair) || pair.length !== 2) return null;
+  const [first, second] = pair as readonly unknown[];
+  return typeof first === "string" && typeof second === "string"
+    ? [first, second]
+    : null;
+}
+
+/**
+ * A merge makes a token, so it cannot be longer than the longest one (in bytes, less the prefix that continuing
+ * tokens carry). Errors: `invalid_model`.
+ * @param vocab token strings by id
+ */
+export function checkMerges(
+  file: string,
+  model: unknown,
+  vocab: readonly (string | undefined)[],
+): void {
+  if (!isObject(model) || !Array.isArray(model.merges)) return;
+  const prefix =
+    typeof model.continuing_subword_prefix === "string"
+      ? model.continuing_subword_prefix
+      : "";
+  const prefixLength = Buffer.byteLength(prefix);
+  let longest = 0;
+  for (const token of vocab)
+    longest = Math.max(longest, Buffer.byteLength(token ?? ""));
+  model.merges.forEach((merge: unknown, i) => {
+    const pair = mergedPair(merge);
+    if (pair === null) return;
+    const [first, second] = pair;
+    const length =
+      Buffer.byteLength(first) + Buffer.byteLength(second) - prefixLength;
+    if (length > longest || !second.startsWith(prefix))
+      throw badFile(
+        file,
+        `model.merges[${i}]: expected two tokens that make a third, got ${JSON.stringify(merge).slice(0, 80)}`,
+      );
+  });
 }
