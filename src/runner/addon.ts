@@ -53,7 +53,10 @@ export interface RunnerSpec {
 export type ArrayKind = "i32" | "u32" | "f32" | "f64";
 
 /** Where each array of the arena lies: the same in every slot. `offset` in bytes (64-byte aligned), `length` in elements. */
-export type ArenaLayout = Record<string, { offset: number; length: number; type: ArrayKind }>;
+export type ArenaLayout = Record<
+  string,
+  { offset: number; length: number; type: ArrayKind }
+>;
 
 /** Bytes by purpose, as taken by the runner. */
 export interface RunnerMemory {
@@ -71,7 +74,9 @@ export interface RunnerMemory {
 export interface NativeRunnerHandle {
   readonly state: "open" | "ready" | "busy" | "failed" | "closed";
   /** Maps files, repacks weights, takes all memory. `progress(doneBytes, totalBytes)` is called on this thread. */
-  load(progress?: (doneBytes: number, totalBytes: number) => void): RunnerMemory;
+  load(
+    progress?: (doneBytes: number, totalBytes: number) => void,
+  ): RunnerMemory;
   readonly layout: ArenaLayout;
   /** Two arenas, so that one is packed while the other computes. */
   arena(slot: 0 | 1): ArrayBuffer;
@@ -82,7 +87,13 @@ export interface NativeRunnerHandle {
    */
   setHistory(slot: 0 | 1, seqSlot: number, tokens: Int32Array): void;
   /** Validates, then starts computing arena `slot` and returns. At most two launches may be uncollected; they run in order. */
-  launch(slot: 0 | 1, numTokens: number, numSeqs: number, numSamples: number, deferSampling: boolean): void;
+  launch(
+    slot: 0 | 1,
+    numTokens: number,
+    numSeqs: number,
+    numSamples: number,
+    deferSampling: boolean,
+  ): void;
   /** For a launch with deferSampling: masks and sampling parameters of `slot` are in place now. */
   sample(slot: 0 | 1): void;
   /** Waits for the launch of `slot`; the output arrays of the arena are then valid until its next launch. */

@@ -40,6 +40,11 @@ export function packBatch(
   }
 }
 
+/** Bounds of what native takes: a valid double of a request may still be 0 or Infinity as float32. */
+const SMALLEST = 2 ** -126;
+const LARGEST = 2 ** 127;
+const LARGEST_INT = 0x7fffffff;
+
 /** Where the next row, bias entry and mask go; kept between calls only so that a step makes no garbage. */
 const cursor = { tokenRow: 0, sampleRow: 0, bias: 0, mask: 0 };
 
@@ -168,10 +173,13 @@ function packGeneratingRow(
   { request: { params } }: Sequence,
 ): void {
   arena.temperature[r] = params.temperature;
-  arena.topP[r] = params.topP;
+  arena.topP[r] = Math.max(params.topP, SMALLEST);
   arena.minP[r] = params.minP;
-  arena.topK[r] = params.topK;
-  arena.repetition[r] = params.repetitionPenalty;
+  arena.topK[r] = Math.min(params.topK, LARGEST_INT);
+  arena.repetition[r] = Math.min(
+    Math.max(params.repetitionPenalty, SMALLEST),
+    LARGEST,
+  );
   arena.presence[r] = params.presencePenalty;
   arena.frequency[r] = params.frequencyPenalty;
   arena.targetId[r] = -1;

@@ -67,7 +67,14 @@ export interface StepArena {
 }
 
 /** Index into StepArena.timings, microseconds. */
-export const Timing = { copyIn: 0, forward: 1, head: 2, sample: 3, copyOut: 4, total: 5 } as const;
+export const Timing = {
+  copyIn: 0,
+  forward: 1,
+  head: 2,
+  sample: 3,
+  copyOut: 4,
+  total: 5,
+} as const;
 
 /** Every array and its element type, in the order of native/arena.h. */
 export const ARENA_ARRAYS = {
@@ -108,17 +115,28 @@ export const ARENA_ARRAYS = {
   timings: "f64",
 } as const satisfies Record<string, ArrayKind>;
 
-const VIEWS = { i32: Int32Array, u32: Uint32Array, f32: Float32Array, f64: Float64Array } as const;
+const VIEWS = {
+  i32: Int32Array,
+  u32: Uint32Array,
+  f32: Float32Array,
+  f64: Float64Array,
+} as const;
 
 /** Views over `memory` as `layout` says. Throws internal_error when the two sides disagree on names or types. */
 export function viewArena(memory: ArrayBuffer, layout: ArenaLayout): StepArena {
-  const views: Record<string, Int32Array | Uint32Array | Float32Array | Float64Array> = {};
+  const views: Record<
+    string,
+    Int32Array | Uint32Array | Float32Array | Float64Array
+  > = {};
   const expected: Record<string, ArrayKind> = { ...ARENA_ARRAYS };
   if (layout["logits"]) expected["logits"] = "f32";
   for (const [name, type] of Object.entries(expected)) {
     const entry = layout[name];
     if (!entry || entry.type !== type)
-      throw new OctavoError("internal_error", `arena array ${name}: expected ${type}, native has ${entry?.type ?? "none"}`);
+      throw new OctavoError(
+        "internal_error",
+        `arena array ${name}: expected ${type}, native has ${entry?.type ?? "none"}`,
+      );
     views[name] = new VIEWS[type](memory, entry.offset, entry.length);
   }
   return views as unknown as StepArena;
