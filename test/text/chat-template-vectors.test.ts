@@ -1,4 +1,5 @@
 /** Published templates against their published output, and against Python's Jinja. */
+import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import {
   loadChatTemplate,
@@ -109,7 +110,7 @@ describeWithShared(
   "published templates give what Python's Jinja gives",
   () => {
     const oracle = readJson<Oracle>(
-      new URL("fixtures/templates.json", import.meta.url).pathname,
+      fileURLToPath(new URL("fixtures/templates.json", import.meta.url)),
     );
 
     it.each(
