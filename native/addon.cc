@@ -157,7 +157,12 @@ class RunnerObject : public Napi::ObjectWrap<RunnerObject> {
       for (int slot = 0; slot < kNumSlots; slot++) {
         if (buffers_[slot].IsEmpty()) continue;
         // Detached, it reads as empty; only then may the memory go at once rather than with the ArrayBuffer.
-        if (napi_detach_arraybuffer(info.Env(), buffers_[slot].Value()) == napi_ok) memory[slot]->release();
+        // Had somebody else detached it before, the bytes might live on under another ArrayBuffer.
+        const napi_value buffer = buffers_[slot].Value();
+        bool isDetached = true;
+        if (napi_is_detached_arraybuffer(info.Env(), buffer, &isDetached) == napi_ok && !isDetached &&
+            napi_detach_arraybuffer(info.Env(), buffer) == napi_ok)
+          memory[slot]->release();
         buffers_[slot].Reset();
       }
     });

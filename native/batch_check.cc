@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 namespace octavo {
 
@@ -29,12 +30,15 @@ constexpr float kAnyFloat = std::numeric_limits<float>::max();
 BatchChecker::BatchChecker(const RunnerSizes& sizes, int32_t vocabSize)
     : sizes_(sizes),
       vocabSize_(vocabSize),
-      kvSlotStamp_(static_cast<size_t>(sizes.numBlocks) * kBlockSize, 0),
-      seqSlotStamp_(sizes.maxNumSeqs, 0) {}
+      kvSlotStamp_(static_cast<uint32_t*>(
+          std::calloc(static_cast<size_t>(sizes.numBlocks) * kBlockSize, sizeof(uint32_t)))),
+      seqSlotStamp_(sizes.maxNumSeqs, 0) {
+  if (!kvSlotStamp_) throw std::bad_alloc();
+}
 
 void BatchChecker::nextStamp() {
   if (++stamp_ != 0) return;
-  std::fill(kvSlotStamp_.begin(), kvSlotStamp_.end(), 0);
+  std::fill_n(kvSlotStamp_.get(), static_cast<size_t>(sizes_.numBlocks) * kBlockSize, 0);
   std::fill(seqSlotStamp_.begin(), seqSlotStamp_.end(), 0);
   stamp_ = 1;
 }

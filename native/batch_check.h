@@ -2,6 +2,8 @@
 // thread, before anything is touched. Each error names the array, the index, what was expected and what came.
 #pragma once
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "arena.h"
@@ -40,7 +42,11 @@ class BatchChecker {
   const int32_t vocabSize_;
   // Stamps say "seen in this check" without clearing between launches.
   uint32_t stamp_ = 0;
-  std::vector<uint32_t> kvSlotStamp_;   // [numBlocks * kBlockSize]: written by this batch
+  struct Free {
+    void operator()(uint32_t* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<uint32_t[], Free>
+      kvSlotStamp_;  // [numBlocks * kBlockSize]: written by this batch; zero pages at first
   std::vector<uint32_t> seqSlotStamp_;  // [maxNumSeqs]: used by this batch
 };
 
