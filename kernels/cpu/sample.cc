@@ -1,0 +1,359 @@
+// Choosing a token without sorting the vocabulary: top-k and top-p by a radix search for the value at which
+// they cut, then Gumbel noise only for tokens that can still win. Meaning and corner cases (NaN, infinities,
+// nothing allowed) are those of reference/sample.cc.
+#include <algorithm>
+#include <cmath>
+
+#include "../philox.h"
+#include "context.h"
+
+namespace octavo::cpu {
+namespace {
+
+// Passes over a row; see sample_kernels.h.
+struct SampleKernels {
+  float (*maxOf)(const float* x, int32_t count);
+  int32_t (*findFirst)(const float* x, int32_t count, float value);
+  void (*copyClean)(const float* logits, float* x, int32_t count);
+  void (*scaleByTemperature)(float* x, int32_t count, float highest, float temperature);
+  void (*dropBelow)(float* x, int32_t count, float threshold);
+  void (*exponentials)(const float* x, float* out, int32_t count);
+  double (*sumOfExponentials)(const float* x, int32_t count, float highest);
+  int32_t (*countAbove)(const float* x, int32_t count, float value, bool orEqual);
+};
+
+}  // namespace
+}  // namespace octavo::cpu
+
+#define OCTAVO_KERNEL_FILE "sample_kernels.h"
+#include "foreach_isa.h"
+
+namespace octavo::cpu {
+namespace {
+
+constexpr int kRadixBits = 11;
+
+struct Histogram {
+  int32_t count[1 << kRadixBits];
+  double mass[1 << kRadixBits];
+};
+
+// One row on one thread. The arrays are [vocab] padded to whole vectors.
+struct Sampler {
+  const SampleArgs& args;
+  const SampleKernels& kernels;
+  int32_t row;
+  float* x;         // logits; -inf: out
+  float* mass;      // exp(x)
+  int32_t* counts;  // all zero between rows
+  int32_t* list;    // ids
+  Histogram* histogram;
+};
+
+size_t paddedVocab(int32_t vocab) {
+  return (static_cast<size_t>(vocab) + 15) / 16 * 16;
+}
+
+Sampler makeSampler(const SampleArgs& args, const SampleKernels& kernels, int32_t row, void* scratch) {
+  const size_t padded = paddedVocab(args.vocab);
+  auto* counts = static_cast<int32_t*>(scratch);
+  auto* list = counts + padded;
+  auto* x = reinterpret_cast<float*>(list + padded);
+  return {args, kernels, row, x, x + padded, counts, list, reinterpret_cast<Histogram*>(x + 2 * padded)};
+}
+
+bool allowed(const SampleArgs& args, int32_t row, int32_t token) {
+  if (args.maskRow[row] < 0) return true;
+  const int64_t words = (args.vocab + 31) / 32;
+  return args.masks[args.maskRow[row] * words + token / 32] >> (token & 31) & 1u;
+}
+
+bool isPenalised(const SampleArgs& args, int32_t row) {
+  return args.repetition[row] != 1 || args.presence[row] != 0 || args.frequency[row] != 0;
+}
+
+float clean(float x) {
+  return std::isnan(x) ? -INFINITY : x;
+}
+
+void constrain(const Sampler& s) {
+  const SampleArgs& args = s.args;
+  if (args.maskRow[s.row] >= 0) {
+    const uint32_t* words = args.masks + static_cast<int64_t>(args.maskRow[s.row]) * ((args.vocab + 31) / 32);
+    for (int32_t first = 0; first < args.vocab; first += 32) {
+      const uint32_t word = words[first / 32];
+      if (word == 0xffffffffu) continue;
+      const int32_t last = std::min(first + 32, args.vocab);
+      for (int32_t t = first; t < last; ++t) {
+        if (!(word >> (t - first) & 1u)) s.x[t] = -INFINITY;
+      }
+    }
+  }
+  for (int32_t i = args.biasStart[s.row]; i < args.biasStart[s.row + 1]; ++i)
+    s.x[args.biasId[i]] = clean(s.x[args.biasId[i]] + args.biasValue[i]);
+}
+
+// Counts the tokens of the context (bit 0: there at all; the rest: occurrences in the output), then visits
+// each once.
+void penalise(const Sampler& s) {
+  const SampleArgs& args = s.args;
+  const int32_t slot = args.rowSlot[s.row], last = args.rowPosition[s.row];
+  const int32_t* history = args.history + static_cast<int64_t>(slot) * args.maxContext;
+  for (int32_t i = 0; i <= last; ++i)
+    s.counts[history[i]] = (s.counts[history[i]] + (i >= args.numPrompt[slot] ? 2 : 0)) | 1;
+  const float repetition = args.repetition[s.row];
+  for (int32_t i = 0; i <= last; ++i) {
+    const int32_t count = s.counts[history[i]];
+    if (count == 0) continue;
+    s.counts[history[i]] = 0;
+    float& x = s.x[history[i]];
+    x = x > 0 ? x / repetition : x * repetition;
+    if (count > 1) x -= args.presence[s.row] + args.frequency[s.row] * static_cast<float>(count >> 1);
+    x = clean(x);
+  }
+}
+
+// Nothing is left: the lowest id that mask and biases allow, or else that the mask allows, or else 0.
+int32_t fallbackToken(const Sampler& s) {
+  const SampleArgs& args = s.args;
+  int32_t masked = -1;
+  for (int32_t t = 0; t < args.vocab; ++t) {
+    if (!allowed(args, s.row, t)) continue;
+    if (masked < 0) masked = t;
+    bool banned = false;
+    for (int32_t i = args.biasStart[s.row]; i < args.biasStart[s.row + 1]; ++i)
+      banned = banned || (args.biasId[i] == t && args.biasValue[i] == -INFINITY);
+    if (!banned) return t;
+  }
+  return std::max(masked, 0);
+}
+
+// Order of a scaled logit, which is never above 0: the bits of its magnitude grow as it falls.
+uint32_t keyOf(float x) {
+  return floatToBits(x) & 0x7fffffffu;
+}
+
+constexpr uint32_t kDroppedKey = 0x7f800000u;  // -inf
+
+// Where top-k or top-p cuts: everything before `key` stays, and of the tokens at `key` the first `ties`.
+struct Cut {
+  uint32_t key;
+  int32_t ties;
+};
+
+// What the cut is looked for by: a number of tokens, or a share of the mass.
+struct Limit {
+  bool byCount;
+  double share;   // top-p: of the total mass
+  double target;  // tokens, or mass
+};
+
+// The bin in which the limit is reached, or the last one that is not empty. `reached` grows by the bins
+// before it.
+int32_t findBin(const Histogram& histogram, int32_t bins, const Limit& limit, double* reached) {
+  int32_t last = 0;
+  double before = *reached, beforeLast = *reached;
+  for (int32_t bin = 0; bin < bins; ++bin) {
+    if (histogram.count[bin] == 0) continue;
+    last = bin;
+    beforeLast = before;
+    before += limit.byCount ? histogram.count[bin] : histogram.mass[bin];
+    if (before >= limit.target) break;
+  }
+  *reached = beforeLast;
+  return last;
+}
+
+void addToBin(const Sampler& s, int32_t token, uint32_t bin) {
+  ++s.histogram->count[bin];
+  s.histogram->mass[bin] += s.mass[token];
+}
+
+// Radix search: bits 20..30 of the key over the whole row, then bits 9..19 and 0..8 among the tokens still in
+// question.
+Cut findCut(const Sampler& s, Limit limit) {
+  constexpr int32_t kBins = 1 << kRadixBits;
+  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
+  for (int32_t t = 0; t < s.args.vocab; ++t) {
+    const uint32_t key = keyOf(s.x[t]);
+    if (key < kDroppedKey) addToBin(s, t, key >> 20);
+  }
+  if (!limit.byCount) {
+    double total = 0;
+    for (int32_t bin = 0; bin < kBins; ++bin) total += s.histogram->mass[bin];
+    limit.target = limit.share * total;
+  }
+  double reached = 0;
+  const auto top = static_cast<uint32_t>(findBin(*s.histogram, kBins, limit, &reached));
+  int32_t candidates = 0;
+  for (int32_t t = 0; t < s.args.vocab; ++t) {
+    const uint32_t key = keyOf(s.x[t]);
+    if (key >> 20 == top && key < kDroppedKey) s.list[candidates++] = t;
+  }
+  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
+  for (int32_t i = 0; i < candidates; ++i) addToBin(s, s.list[i], keyOf(s.x[s.list[i]]) >> 9 & (kBins - 1));
+  const auto middle =
+      top << kRadixBits | static_cast<uint32_t>(findBin(*s.histogram, kBins, limit, &reached));
+  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
+  for (int32_t i = 0; i < candidates; ++i) {
+    const uint32_t key = keyOf(s.x[s.list[i]]);
+    if (key >> 9 == middle) addToBin(s, s.list[i], key & 511u);
+  }
+  const int32_t bottom = findBin(*s.histogram, 512, limit, &reached);
+  // All tokens in this bin are equal.
+  const int32_t equal = s.histogram->count[bottom];
+  const double each = limit.byCount ? 1.0 : s.histogram->mass[bottom] / equal;
+  int32_t ties = 1;
+  while (ties < equal && reached + ties * each < limit.target) ++ties;
+  return {middle << 9 | static_cast<uint32_t>(bottom), ties};
+}
+
+void applyCut(const Sampler& s, Cut cut) {
+  for (int32_t t = 0; t < s.args.vocab; ++t) {
+    const uint32_t key = keyOf(s.x[t]);
+    if (key < cut.key || (key == cut.key && cut.ties-- > 0)) continue;
+    s.x[t] = -INFINITY;
+    s.mass[t] = 0;
+  }
+}
+
+// min-p, top-k and top-p of logits scaled so that the largest is 0. Fills mass.
+void truncate(const Sampler& s) {
+  const SampleArgs& args = s.args;
+  if (args.minP[s.row] > 0) {
+    const double threshold = std::min(0.0, std::log(static_cast<double>(args.minP[s.row])));
+    auto limit = static_cast<float>(threshold);
+    if (limit < threshold) limit = std::nextafter(limit, INFINITY);  // x >= limit in f32 is x >= threshold
+    s.kernels.dropBelow(s.x, args.vocab, limit);
+  }
+  s.kernels.exponentials(s.x, s.mass, args.vocab);
+  if (args.topK[s.row] > 0 && args.topK[s.row] < args.vocab)
+    applyCut(s, findCut(s, {true, 0, static_cast<double>(args.topK[s.row])}));
+  if (args.topP[s.row] < 1) applyCut(s, findCut(s, {false, args.topP[s.row], 0}));
+}
+
+// Gumbel-max. A token beats `best` if -log(u) < mass / e^best, and -log(u) > 1 - u: so most tokens are ruled
+// out by comparing their noise word, without a logarithm; the margin covers the rounding of that comparison.
+// And no word helps a token whose mass is below 2^-33 of e^best.
+int32_t draw(const Sampler& s, int32_t first) {
+  const SampleArgs& args = s.args;
+  const int32_t position = args.rowPosition[s.row], seedLo = args.seedLo[s.row], seedHi = args.seedHi[s.row];
+  int32_t best = first;
+  double bestScore = s.x[first] + gumbelNoise(noiseWord(position, first, seedLo, seedHi));
+  auto bound = static_cast<float>(1.001 * std::exp(-bestScore));
+  for (int32_t t = 0; t < args.vocab; t += 4) {
+    const float largest =
+        std::max(std::max(s.mass[t], s.mass[t + 1]), std::max(s.mass[t + 2], s.mass[t + 3]));
+    if (largest * bound < 0x1p-33f) continue;
+    const PhiloxWords words = philox(static_cast<uint32_t>(position), static_cast<uint32_t>(t) >> 2, 0, 0,
+                                     static_cast<uint32_t>(seedLo), static_cast<uint32_t>(seedHi));
+    for (int32_t i = 0; i < 4; ++i) {
+      const uint32_t word = words.word[i];
+      if (static_cast<float>(~word) * 0x1p-32f > s.mass[t + i] * bound || t + i == first) continue;
+      const double score = s.x[t + i] + gumbelNoise(word);
+      if (score > bestScore || (score == bestScore && t + i < best)) {
+        best = t + i;
+        bestScore = score;
+        bound = static_cast<float>(1.001 * std::exp(-bestScore));
+      }
+    }
+  }
+  return best;
+}
+
+int32_t choose(const Sampler& s) {
+  const SampleArgs& args = s.args;
+  const float* logits = args.logits + s.row * args.stride;
+  const bool plain = args.maskRow[s.row] < 0 && args.biasStart[s.row] == args.biasStart[s.row + 1] &&
+                     !isPenalised(args, s.row);
+  if (plain && args.temperature[s.row] <= 0) {
+    const float highest = s.kernels.maxOf(logits, args.vocab);
+    return highest == -INFINITY ? fallbackToken(s) : s.kernels.findFirst(logits, args.vocab, highest);
+  }
+  s.kernels.copyClean(logits, s.x, args.vocab);
+  constrain(s);
+  if (isPenalised(args, s.row)) penalise(s);
+  const float highest = s.kernels.maxOf(s.x, args.vocab);
+  if (highest == -INFINITY) return fallbackToken(s);
+  const int32_t first = s.kernels.findFirst(s.x, args.vocab, highest);
+  if (args.temperature[s.row] <= 0 || highest == INFINITY) return first;
+  s.kernels.scaleByTemperature(s.x, args.vocab, highest, args.temperature[s.row]);
+  truncate(s);
+  return draw(s, first);
+}
+
+// Log-probabilities of the raw logits. total: sum of exp(x - highest). Infinite logits share all probability.
+struct RowStatistics {
+  float highest;
+  double logTotal;
+
+  float logProbability(float x) const {
+    if (x == -INFINITY) return -INFINITY;
+    return static_cast<float>((x == highest ? 0.0 : static_cast<double>(x) - highest) - logTotal);
+  }
+};
+
+// The `count` largest, by descending value, ties by ascending id: insertion into a short list.
+void findTop(const float* x, int32_t vocab, int32_t count, int32_t* ids) {
+  int32_t found = 0;
+  for (int32_t t = 0; t < vocab; ++t) {
+    if (found == count && !(x[t] > x[ids[count - 1]])) continue;
+    int32_t at = found < count ? found++ : count - 1;
+    for (; at > 0 && x[ids[at - 1]] < x[t]; --at) ids[at] = ids[at - 1];
+    ids[at] = t;
+  }
+}
+
+void writeLogProbabilities(const Sampler& s) {
+  const SampleArgs& args = s.args;
+  const int32_t vocab = args.vocab, row = s.row;
+  s.kernels.copyClean(args.logits + row * args.stride, s.x, vocab);
+  const float highest = s.kernels.maxOf(s.x, vocab);
+  const bool finite = std::isfinite(highest);
+  const RowStatistics statistics{highest, std::log(finite ? s.kernels.sumOfExponentials(s.x, vocab, highest)
+                                                          : s.kernels.countAbove(s.x, vocab, highest, true))};
+  const auto write = [&](int32_t token, float* logprob, int32_t* rank) {
+    const float value = s.x[token];
+    *logprob = statistics.logProbability(value);
+    *rank = 1 + s.kernels.countAbove(s.x, vocab, value, false) +
+            s.kernels.countAbove(s.x, token, value, true) - s.kernels.countAbove(s.x, token, value, false);
+  };
+  write(args.sampledIds[row], args.logprob + row, args.rank + row);
+  if (args.targetId[row] >= 0) write(args.targetId[row], args.targetLogprob + row, args.targetRank + row);
+  const int32_t count = std::min({args.numTop[row], vocab, kMaxLogprobs});
+  if (count <= 0) return;
+  int32_t* ids = args.topIds + row * kMaxLogprobs;
+  findTop(s.x, vocab, count, ids);
+  for (int32_t i = 0; i < count; ++i)
+    args.topLogprobs[row * kMaxLogprobs + i] = statistics.logProbability(s.x[ids[i]]);
+}
+
+}  // namespace
+
+size_t sampleScratchBytes(const OpenOptions& options) {
+  return paddedVocab(options.vocabSize) * 4 * sizeof(float) + sizeof(Histogram);
+}
+
+int sample(Context* base, const SampleArgs* args) {
+  CpuContext* context = self(base);
+  if (args->vocab > context->options.vocabSize)
+    return context->fail("sample: vocabulary larger than the context's");
+  const SampleKernels& kernels = *OCTAVO_SELECT(context->isa, sampleKernels)();
+  const auto sampleRow = [&](int64_t index, int thread) {
+    const Sampler sampler =
+        makeSampler(*args, kernels, static_cast<int32_t>(index), context->sampleScratch(thread));
+    const int32_t row = sampler.row;
+    args->sampledIds[row] = choose(sampler);
+    args->logprob[row] = args->targetLogprob[row] = 0;
+    args->rank[row] = args->targetRank[row] = 0;
+    if (args->numTop[row] >= 0 || args->targetId[row] >= 0) writeLogProbabilities(sampler);
+  };
+  if (static_cast<int64_t>(args->rows) * args->vocab < kParallelWork) {
+    for (int32_t row = 0; row < args->rows; ++row) sampleRow(row, 0);
+  } else {
+    context->pool.run(args->rows, sampleRow);
+  }
+  return 0;
+}
+
+}  // namespace octavo::cpu

@@ -1,0 +1,100 @@
+// Sixteen lanes: AVX-512 F, BW, DQ and VL. Included by foreach_isa.h only, where the compiler may use them.
+#pragma once
+
+namespace octavo::cpu::avx512 {
+
+constexpr int kLanes = 16;
+constexpr int kMicroRows = 12;  // rows x columns of the blocked matmul's accumulators: 24 of 32 registers
+constexpr int kMicroColumns = 32;
+constexpr int kDirectRows = 4;  // most rows of the unblocked matmul
+
+using V = __m512;   // floats
+using I = __m512i;  // 32-bit integers
+
+inline V zero() {
+  return _mm512_setzero_ps();
+}
+inline V set1(float x) {
+  return _mm512_set1_ps(x);
+}
+inline V load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+inline void store(float* p, V a) {
+  _mm512_storeu_ps(p, a);
+}
+inline V add(V a, V b) {
+  return _mm512_add_ps(a, b);
+}
+inline V sub(V a, V b) {
+  return _mm512_sub_ps(a, b);
+}
+inline V mul(V a, V b) {
+  return _mm512_mul_ps(a, b);
+}
+inline V div(V a, V b) {
+  return _mm512_div_ps(a, b);
+}
+inline V fma(V a, V b, V c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+// Where either is NaN: b.
+inline V max(V a, V b) {
+  return _mm512_max_ps(a, b);
+}
+inline V min(V a, V b) {
+  return _mm512_min_ps(a, b);
+}
+// a < b ? x : y, by lane; bit i of lessBits is lane i's a < b. False where one is NaN.
+inline V selectLess(V a, V b, V x, V y) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+inline uint32_t lessBits(V a, V b) {
+  return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+inline V loadHalf(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline void storeHalf(uint16_t* p, V a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+inline V loadBf16(const uint16_t* p) {
+  const I wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+inline V loadByte(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+inline I setInt(int32_t x) {
+  return _mm512_set1_epi32(x);
+}
+inline I loadInt(const uint32_t* p) {
+  return _mm512_loadu_si512(p);
+}
+inline I addInt(I a, I b) {
+  return _mm512_add_epi32(a, b);
+}
+template <int kBits>
+inline I shiftLeft(I a) {
+  return _mm512_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline I shiftRight(I a) {
+  return _mm512_srli_epi32(a, kBits);
+}
+inline I maskOr(I a, I mask, I bits) {
+  return _mm512_ternarylogic_epi32(a, mask, bits, 0xEA);
+}
+inline V bitsToV(I a) {
+  return _mm512_castsi512_ps(a);
+}
+inline I roundToInt(V a) {
+  return _mm512_cvtps_epi32(a);
+}
+inline V intToV(I a) {
+  return _mm512_cvtepi32_ps(a);
+}
+
+}  // namespace octavo::cpu::avx512

@@ -1,0 +1,112 @@
+// Four lanes in the compiler's own vectors: SSE2 on any x86-64, NEON on arm64. No fused multiply-add.
+#pragma once
+
+namespace octavo::cpu::generic {
+
+constexpr int kLanes = 4;
+constexpr int kMicroRows = 3;  // rows x columns of the blocked matmul's accumulators: 12 of 16 registers
+constexpr int kMicroColumns = 16;
+constexpr int kDirectRows = 1;  // most rows of the unblocked matmul
+
+typedef float V __attribute__((vector_size(16)));    // floats
+typedef int32_t I __attribute__((vector_size(16)));  // 32-bit integers
+typedef uint32_t U __attribute__((vector_size(16)));
+
+inline V set1(float x) {
+  return V{x, x, x, x};
+}
+inline V zero() {
+  return set1(0);
+}
+inline V load(const float* p) {
+  V a;
+  std::memcpy(&a, p, sizeof a);
+  return a;
+}
+inline void store(float* p, V a) {
+  std::memcpy(p, &a, sizeof a);
+}
+inline V add(V a, V b) {
+  return a + b;
+}
+inline V sub(V a, V b) {
+  return a - b;
+}
+inline V mul(V a, V b) {
+  return a * b;
+}
+inline V div(V a, V b) {
+  return a / b;
+}
+inline V fma(V a, V b, V c) {
+  return a * b + c;
+}
+inline V select(I mask, V x, V y) {
+  return reinterpret_cast<V>((reinterpret_cast<I>(x) & mask) | (reinterpret_cast<I>(y) & ~mask));
+}
+// Where either is NaN: b.
+inline V max(V a, V b) {
+  return select(a > b, a, b);
+}
+inline V min(V a, V b) {
+  return select(a < b, a, b);
+}
+// a < b ? x : y, by lane; bit i of lessBits is lane i's a < b. False where one is NaN.
+inline V selectLess(V a, V b, V x, V y) {
+  return select(a < b, x, y);
+}
+inline uint32_t lessBits(V a, V b) {
+  const I mask = (a < b) & I{1, 2, 4, 8};
+  return static_cast<uint32_t>(mask[0] | mask[1] | mask[2] | mask[3]);
+}
+
+inline V loadHalf(const uint16_t* p) {
+  return V{halfToFloat(p[0]), halfToFloat(p[1]), halfToFloat(p[2]), halfToFloat(p[3])};
+}
+inline void storeHalf(uint16_t* p, V a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = floatToHalf(a[i]);
+}
+inline V loadBf16(const uint16_t* p) {
+  return V{bf16ToFloat(p[0]), bf16ToFloat(p[1]), bf16ToFloat(p[2]), bf16ToFloat(p[3])};
+}
+inline V loadByte(const uint8_t* p) {
+  return V{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+           static_cast<float>(p[3])};
+}
+
+inline I setInt(int32_t x) {
+  return I{x, x, x, x};
+}
+inline I loadInt(const uint32_t* p) {
+  I a;
+  std::memcpy(&a, p, sizeof a);
+  return a;
+}
+inline I addInt(I a, I b) {
+  return a + b;
+}
+template <int kBits>
+inline I shiftLeft(I a) {
+  return a << kBits;
+}
+template <int kBits>
+inline I shiftRight(I a) {
+  return reinterpret_cast<I>(reinterpret_cast<U>(a) >> kBits);
+}
+inline I maskOr(I a, I mask, I bits) {
+  return (a & mask) | bits;
+}
+inline V bitsToV(I a) {
+  return reinterpret_cast<V>(a);
+}
+inline V intToV(I a) {
+  return __builtin_convertvector(a, V);
+}
+// Rounds to nearest, ties to even, for |a| < 2^22: adding 1.5 * 2^23 leaves the integer in the low mantissa
+// bits.
+inline I roundToInt(V a) {
+  const V shifted = a + set1(12582912.0f);
+  return reinterpret_cast<I>(shifted) - setInt(0x4B400000);
+}
+
+}  // namespace octavo::cpu::generic

@@ -1,0 +1,131 @@
+// See thread_pool.h.
+#include "thread_pool.h"
+
+#include <chrono>
+
+namespace octavo::cpu {
+namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(40);
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Spins until `ready` or for kSpin. The clock is read now and then only: it costs more than a look at the
+// flag.
+template <class Ready>
+bool spin(const Ready& ready) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return ready();
+}
+
+}  // namespace
+
+bool ThreadPool::start(int threads) {
+  if (threads > kMaxThreads) threads = kMaxThreads;
+  for (int i = 1; i < threads; ++i) {
+    workers_[i] = {this, {}, i};
+    if (pthread_create(&workers_[i].handle, nullptr, enter, &workers_[i]) != 0) return false;
+    threads_ = i + 1;
+  }
+  return true;
+}
+
+ThreadPool::~ThreadPool() {
+  pthread_mutex_lock(&mutex_);
+  stop_ = true;
+  generation_.fetch_add(1);
+  pthread_cond_broadcast(&jobReady_);
+  pthread_mutex_unlock(&mutex_);
+  for (int i = 1; i < threads_; ++i) pthread_join(workers_[i].handle, nullptr);
+  pthread_mutex_destroy(&mutex_);
+  pthread_cond_destroy(&jobReady_);
+  pthread_cond_destroy(&jobDone_);
+}
+
+void ThreadPool::fork(int64_t items, Call call, const void* context) {
+  call_ = call;
+  context_ = context;
+  items_ = items;
+  nextItem_.store(0, std::memory_order_relaxed);
+  joined_.fetch_and(~kClosed);  // publishes the job to whoever joins
+  // Sequentially consistent against sleepers_: a worker sees this generation before it sleeps, or is seen
+  // here.
+  generation_.fetch_add(1);
+  if (sleepers_.load() > 0) {
+    pthread_mutex_lock(&mutex_);
+    pthread_cond_broadcast(&jobReady_);
+    pthread_mutex_unlock(&mutex_);
+  }
+  takeItems(0);
+  joined_.fetch_or(kClosed);
+  awaitWorkers();
+}
+
+void ThreadPool::takeItems(int thread) {
+  for (;;) {
+    const int64_t item = nextItem_.fetch_add(1, std::memory_order_relaxed);
+    if (item >= items_) return;
+    call_(context_, item, thread);
+  }
+}
+
+void* ThreadPool::enter(void* worker) {
+  auto* self = static_cast<Worker*>(worker);
+  self->pool->work(self->thread);
+  return nullptr;
+}
+
+void ThreadPool::work(int thread) {
+  uint32_t seen = 0;
+  for (;;) {
+    seen = awaitJob(seen);
+    if (stop_) return;
+    if (!(joined_.fetch_add(1) & kClosed)) takeItems(thread);
+    leave();
+  }
+}
+
+// The last one out of a closed job wakes a caller that sleeps.
+void ThreadPool::leave() {
+  if (joined_.fetch_sub(1) == kClosed + 1 && callerSleeps_.load()) {
+    pthread_mutex_lock(&mutex_);
+    pthread_cond_signal(&jobDone_);
+    pthread_mutex_unlock(&mutex_);
+  }
+}
+
+// The latest generation, once it is not `seen`.
+uint32_t ThreadPool::awaitJob(uint32_t seen) {
+  if (!spin([&] { return generation_.load(std::memory_order_acquire) != seen; })) {
+    sleepers_.fetch_add(1);
+    pthread_mutex_lock(&mutex_);
+    while (generation_.load() == seen) pthread_cond_wait(&jobReady_, &mutex_);
+    pthread_mutex_unlock(&mutex_);
+    sleepers_.fetch_sub(1);
+  }
+  return generation_.load();
+}
+
+void ThreadPool::awaitWorkers() {
+  const auto done = [&] { return joined_.load() == kClosed; };
+  if (spin(done)) return;
+  callerSleeps_ = true;
+  pthread_mutex_lock(&mutex_);
+  while (!done()) pthread_cond_wait(&jobDone_, &mutex_);
+  pthread_mutex_unlock(&mutex_);
+  callerSleeps_ = false;
+}
+
+}  // namespace octavo::cpu
