@@ -1,5 +1,9 @@
 #include "backend.h"
 
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <fstream>
 #include <vector>
 
@@ -18,6 +22,46 @@ struct Backend {
 
 constexpr Backend kBackends[] = {{"cpu", cpuOps}, {"reference", referenceOps}};
 
+#ifdef __APPLE__
+constexpr const char* kLibrarySuffix = ".dylib";
+#else
+constexpr const char* kLibrarySuffix = ".so";
+#endif
+
+// The folder of this addon; backends that are libraries of their own lie beside it.
+std::string addonFolder() {
+  Dl_info self{};
+  if (!dladdr(reinterpret_cast<void*>(&addonFolder), &self) || !self.dli_fname) return ".";
+  const std::string path = self.dli_fname;
+  const size_t slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
+// The table of the library liboctavo_<device>, or null where there is none. It is never unloaded: runners of
+// other threads may be using it.
+const Ops* libraryTable(const std::string& device) {
+  const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  if (device.empty() || device.size() > 64 || !std::all_of(device.begin(), device.end(), plain))
+    return nullptr;
+  const std::string path = addonFolder() + "/liboctavo_" + device + kLibrarySuffix;
+  if (access(path.c_str(), F_OK) != 0) return nullptr;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) fail(code::kDevice, "device ", device, ": ", dlerror());
+  const auto table = reinterpret_cast<const Ops* (*)()>(dlsym(library, kBackendSymbol));
+  if (!table) fail(code::kDevice, "device ", device, ": expected ", path, " to export ", kBackendSymbol);
+  return table();
+}
+
+const Ops& checkedTable(const std::string& device, const Ops* ops) {
+  if (!ops) fail(code::kDevice, "device ", device, ": expected a table of ops, got none");
+  if (ops->abiVersion != kOpsAbiVersion)
+    fail(code::kDevice, "device ", device, ": expected ops version ", kOpsAbiVersion, ", got ",
+         ops->abiVersion);
+  // Logits are read as f32, wherever they come from.
+  if (ops->activation != DType::F32) fail(code::kDevice, "device ", device, ": expected f32 activations");
+  return *ops;
+}
+
 // The processor's name as the kernel tells it.
 std::string processorName() {
   std::ifstream file("/proc/cpuinfo");
@@ -33,17 +77,10 @@ std::string processorName() {
 const Ops& findBackend(const std::string& device) {
   std::string known;
   for (const Backend& backend : kBackends) {
-    if (device == backend.name) {
-      const Ops& ops = *backend.table();
-      if (ops.abiVersion != kOpsAbiVersion)
-        fail(code::kDevice, "device ", device, ": expected ops version ", kOpsAbiVersion, ", got ",
-             ops.abiVersion);
-      // Logits are read as f32, wherever they come from.
-      if (ops.activation != DType::F32) fail(code::kDevice, "device ", device, ": expected f32 activations");
-      return ops;
-    }
+    if (device == backend.name) return checkedTable(device, backend.table());
     known += (known.empty() ? "" : ", ") + std::string(backend.name);
   }
+  if (const Ops* ops = libraryTable(device)) return checkedTable(device, ops);
   failArgument("device", "one of " + known, "\"" + device + "\"");
 }
 

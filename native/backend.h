@@ -8,8 +8,12 @@
 
 namespace octavo {
 
-// The table of `device`. Throws ERR_OCTAVO_ARGUMENT naming the known devices, ERR_OCTAVO_DEVICE when the
-// table's version is not the one this addon was built with.
+// What the library of a backend exports: `extern "C" const octavo::Ops* octavoBackendOps()`.
+constexpr const char* kBackendSymbol = "octavoBackendOps";
+
+// The table of `device`: a built-in one, or that of liboctavo_<device> beside the addon. Throws
+// ERR_OCTAVO_ARGUMENT naming the known devices, ERR_OCTAVO_DEVICE when the table's version is not the one
+// this addon was built with.
 const Ops& findBackend(const std::string& device);
 
 // Twin of DeviceInfo in src/runner/addon.ts; memory in bytes.

@@ -115,12 +115,13 @@ let loaded: Addon | null = null;
 /** Loads the N-API addon (the only place that does). */
 export function loadAddon(): Addon {
   if (loaded) return loaded;
-  const file = findAddon();
+  const file = addonFile();
   loaded = createRequire(import.meta.url)(file) as Addon;
   return loaded;
 }
 
-function findAddon(): string {
+/** Path of the built addon. Throws internal_error where there is none. */
+export function addonFile(): string {
   let directory = path.dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const file = path.join(directory, "build", "Release", "octavo.node");
