@@ -12,12 +12,51 @@ export interface EngineStats {
   /** In tokens, counted once per request, at first admission. */
   prefixCacheQueries: number;
   prefixCacheHits: number;
-  prefixCacheMisses: { cold: number; evicted: number; salt: number; tooShort: number };
+  prefixCacheMisses: {
+    cold: number;
+    evicted: number;
+    salt: number;
+    tooShort: number;
+  };
   /** Tokens computed by this step (0: the message reports no step, only ends). */
   iterationTokens: number;
   numSteps: number;
   /** Seconds of this step by stage. */
-  stepSeconds: { schedule: number; pack: number; launch: number; device: number; collect: number; update: number };
+  stepSeconds: {
+    schedule: number;
+    pack: number;
+    launch: number;
+    device: number;
+    collect: number;
+    update: number;
+  };
   /** Milliseconds, Request.arrivalTime's clock. */
   time: number;
+}
+
+/** Before the first step. */
+export function emptyStats(numBlocks: number): EngineStats {
+  return {
+    numRunning: 0,
+    numWaiting: 0,
+    numWaitingDeferred: 0,
+    kvCacheUsage: 0,
+    numFreeBlocks: numBlocks,
+    numBlocks,
+    numPreemptions: 0,
+    prefixCacheQueries: 0,
+    prefixCacheHits: 0,
+    prefixCacheMisses: { cold: 0, evicted: 0, salt: 0, tooShort: 0 },
+    iterationTokens: 0,
+    numSteps: 0,
+    stepSeconds: {
+      schedule: 0,
+      pack: 0,
+      launch: 0,
+      device: 0,
+      collect: 0,
+      update: 0,
+    },
+    time: 0,
+  };
 }
