@@ -1,0 +1,88 @@
+// What lies under the kernels: 16-bit floats, memory, the thread pool, and what the processor is asked.
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "../../kernels/cpu/thread_pool.h"
+#include "../../kernels/half.h"
+#include "harness.h"
+
+using namespace octavo;
+
+TEST(half_round_trip_and_rounding) {
+  for (uint32_t bits = 0; bits < 0x10000u; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float value = halfToFloat(half);
+    if (std::isnan(value)) continue;
+    CHECK(floatToHalf(value) == half, "%04x -> %g -> %04x", bits, value, floatToHalf(value));
+  }
+  CHECK(halfToFloat(0x3c00) == 1 && halfToFloat(0x0001) == 0x1p-24f && halfToFloat(0xfbff) == -65504,
+        "values");
+  CHECK(std::isinf(halfToFloat(0x7c00)) && std::isnan(halfToFloat(0x7e00)), "not finite");
+  CHECK(floatToHalf(65519.0f) == 0x7bff && floatToHalf(65520.0f) == 0x7c00, "overflow");
+  CHECK(floatToHalf(1 + 0x1p-11f) == 0x3c00 && floatToHalf(1 + 3 * 0x1p-11f) == 0x3c02, "ties to even");
+  CHECK(floatToHalf(0x1p-25f) == 0 && floatToHalf(0x1.8p-25f) == 1, "subnormal rounding");
+  CHECK(std::isnan(halfToFloat(floatToHalf(NAN))), "NaN");
+}
+
+TEST(memory_is_aligned_zeroed_and_released) {
+  for (const Ops* ops : {referenceOps(), cpuOps()}) {
+    test::Backend backend(ops, test::smallOptions());
+    std::vector<void*> blocks;
+    for (size_t bytes : {1u, 64u, 1000u, 100000u}) {
+      auto* memory = static_cast<unsigned char*>(ops->alloc(backend.context, bytes));
+      CHECK(memory && reinterpret_cast<uintptr_t>(memory) % 64 == 0, "alignment");
+      for (size_t i = 0; i < bytes; ++i) CHECK(memory[i] == 0, "zero");
+      std::memset(memory, 1, bytes);
+      blocks.push_back(memory);
+    }
+    ops->release(backend.context, blocks[1]);
+    ops->release(backend.context, nullptr);
+    CHECK(!ops->alloc(backend.context, SIZE_MAX / 2), "too much memory");
+    CHECK(std::strlen(ops->lastError(backend.context)) > 0, "no reason given");
+    CHECK(ops->setKvDType(backend.context, DType::BF16) != 0, "no such KV type");
+  }
+}
+
+TEST(pool_runs_every_item_once) {
+  for (int threads : {1, 2, 5}) {
+    cpu::ThreadPool pool;
+    CHECK(pool.start(threads) && pool.threads() == threads, "threads");
+    std::vector<std::atomic<int>> seen(1000);
+    for (int round = 0; round < 300; ++round) {
+      const int64_t items = round * 7 % 1000;
+      pool.run(items, [&](int64_t item, int thread) {
+        CHECK(thread >= 0 && thread < threads, "thread %d", thread);
+        seen[static_cast<size_t>(item)].fetch_add(1);
+      });
+      for (int64_t i = 0; i < 1000; ++i)
+        CHECK(seen[static_cast<size_t>(i)].exchange(0) == (i < items), "round %d item %d", round,
+              static_cast<int>(i));
+      // Now and then long enough for the workers to sleep.
+      if (round % 100 == 99) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+}
+
+TEST(pool_items_run_at_the_same_time) {
+  cpu::ThreadPool pool;
+  CHECK(pool.start(2), "start");
+  std::atomic<int> arrived{0};
+  std::set<int> threads;
+  // Each of two items waits for the other: ends only if both run at once.
+  int used[2] = {-1, -1};
+  pool.run(2, [&](int64_t item, int thread) {
+    used[item] = thread;
+    arrived.fetch_add(1);
+    while (arrived.load() < 2) std::this_thread::yield();
+  });
+  threads.insert(used, used + 2);
+  CHECK(threads.size() == 2, "threads %d %d", used[0], used[1]);
+}
+
+TEST(processor) {
+  CHECK(physicalCores() >= 1, "cores");
+  CHECK(!cpuForceIsa("sse9"), "unknown instruction set");
+  CHECK(cpuForceIsa("generic") && std::string(cpuIsa()) == "generic", "forced");
+  CHECK(cpuForceIsa(nullptr), "back to the best");
+}
