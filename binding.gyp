@@ -10,6 +10,8 @@
       "defines": [
         "NAPI_VERSION=8",
         "NODE_ADDON_API_CPP_EXCEPTIONS",
+        # A worker that is being terminated can take no exception any more.
+        "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
         "OCTAVO_VERSION=\"<!(node -p \"require('./package.json').version\")\""
       ],
       "cflags": ["-O3", "-ffp-contract=off", "-fno-fast-math", "-pthread", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"],
