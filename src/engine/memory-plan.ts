@@ -1,0 +1,251 @@
+import { BLOCK_SIZE } from "../core/config.js";
+import type { EngineConfig } from "../core/config.js";
+import { OctavoError } from "../core/errors.js";
+import { MAX_BIAS_PER_ROW, MAX_LOGPROBS } from "../core/sampling-params.js";
+import type { Program } from "../program/program.js";
+import type { KvCacheDType, RunnerSizes } from "../runner/addon.js";
+
+const GIB = 2 ** 30;
+/** Activations are f32. */
+const ACTIVATION_BYTES = 4;
+const KV_BYTES = { f32: 4, f16: 2 } as const;
+/** KV cache that the host gives by default: it has other uses for its memory. --num-gpu-blocks-override asks for more. */
+const DEFAULT_HOST_KV_BYTES = 4 * GIB;
+/** Sample rows of a small batch, so that prompt_logprobs get through a prompt in reasonable steps. */
+const MIN_SAMPLES = 64;
+/** Rows of logits held at once: [64, vocabSize] floats. */
+const MAX_LOGITS_ROWS = 64;
+/** kBlockSize * numBlocks is an int32. */
+const MAX_BLOCKS = Math.floor(0x7fffffff / BLOCK_SIZE);
+
+export interface MemoryPlanInput {
+  config: Pick<
+    EngineConfig,
+    | "maxModelLen"
+    | "maxNumSeqs"
+    | "maxNumBatchedTokens"
+    | "gpuMemoryUtilization"
+    | "numGpuBlocksOverride"
+  >;
+  program: Pick<
+    Program,
+    "vocabSize" | "tokenColumns" | "sampleColumns" | "ropes" | "kvLayers"
+  >;
+  /** The longest context that the model is made for. */
+  maxPositionEmbeddings: number;
+  kvCacheDtype: KvCacheDType;
+  /** Bytes. */
+  weightBytes: number;
+  availableMemory: number;
+}
+
+export interface MemoryPlan {
+  sizes: RunnerSizes;
+  /** Bytes. */
+  kvBytesPerBlock: number;
+  workspaceBytes: number;
+}
+
+/**
+ * Sizes of the runner, so that weights + workspace + KV cache <= gpuMemoryUtilization * availableMemory.
+ *
+ * The KV cache has as many blocks as maxNumSeqs sequences of maxModelLen can use, within what is left, and by default
+ * within 4 GiB and half of what is left, whichever is less (explicit --max-model-len: at least one such sequence; or
+ * --num-gpu-blocks-override). maxModelLen is the model's own limit, lowered to what fits, unless it was asked for.
+ * Throws invalid_config and out_of_memory, which name the flag to change and the value that works.
+ */
+export function planMemory(input: MemoryPlanInput): MemoryPlan {
+  const wantedLen = wantedModelLen(input);
+  const kvBytesPerBlock = kvBlockBytes(input);
+  const room = roomForKv(input, wantedLen);
+  const blocksOfOne = blocksFor(wantedLen);
+  const fitting = clampBlocks(room / kvBytesPerBlock);
+  const blocks =
+    input.config.numGpuBlocksOverride ??
+    Math.min(
+      blocksOfOne * input.config.maxNumSeqs,
+      defaultBlocks(input, room, kvBytesPerBlock, blocksOfOne),
+      MAX_BLOCKS,
+    );
+  checkFits(input, blocks, fitting, kvBytesPerBlock);
+  if (blocks < blocksOfOne && input.config.maxModelLen !== null)
+    throw tooLong(input, wantedLen, blocks, kvBytesPerBlock);
+  const maxModelLen = Math.min(wantedLen, blocks * BLOCK_SIZE);
+  return {
+    sizes: sizesOf(input, maxModelLen, blocks),
+    kvBytesPerBlock,
+    workspaceBytes: workspaceBytes(input, maxModelLen),
+  };
+}
+
+function wantedModelLen({
+  config,
+  maxPositionEmbeddings,
+}: MemoryPlanInput): number {
+  const { maxModelLen } = config;
+  if (maxModelLen !== null && maxModelLen > maxPositionEmbeddings)
+    throw new OctavoError(
+      "invalid_config",
+      `--max-model-len: expected at most ${maxPositionEmbeddings}, the model's own limit, got ${maxModelLen}.`,
+      "max-model-len",
+    );
+  return maxModelLen ?? maxPositionEmbeddings;
+}
+
+/** Each layer's K and V, [2, numKvHeads, 16, headDim]. */
+function kvBlockBytes({ program, kvCacheDtype }: MemoryPlanInput): number {
+  let elements = 0;
+  for (const { numKvHeads, headDim } of program.kvLayers)
+    elements += 2 * numKvHeads * BLOCK_SIZE * headDim;
+  return elements * KV_BYTES[kvCacheDtype];
+}
+
+function roomForKv(input: MemoryPlanInput, modelLen: number): number {
+  const budget = Math.floor(
+    input.config.gpuMemoryUtilization * input.availableMemory,
+  );
+  const workspace = workspaceBytes(input, shortestLen(input, modelLen));
+  const room = budget - input.weightBytes - workspace;
+  if (room < kvBlockBytes(input))
+    throw new OctavoError(
+      "out_of_memory",
+      `The weights (${mib(input.weightBytes)}) and the workspace (${mib(workspace)}) leave no room for a KV cache in ` +
+        `${mib(budget)} (--gpu-memory-utilization ${input.config.gpuMemoryUtilization} of ${mib(input.availableMemory)} available). ` +
+        `Lower --max-num-batched-tokens (${input.config.maxNumBatchedTokens}) or take a smaller model.`,
+      "max-num-batched-tokens",
+    );
+  return room;
+}
+
+/** The context that is sure to be kept: what was not asked for is shortened rather than refused. */
+function shortestLen({ config }: MemoryPlanInput, modelLen: number): number {
+  if (config.maxModelLen !== null) return modelLen;
+  return Math.min(modelLen, (config.numGpuBlocksOverride ?? 1) * BLOCK_SIZE);
+}
+
+function defaultBlocks(
+  { config }: MemoryPlanInput,
+  room: number,
+  bytesPerBlock: number,
+  blocksOfOne: number,
+): number {
+  const usual = clampBlocks(
+    Math.min(DEFAULT_HOST_KV_BYTES, room / 2) / bytesPerBlock,
+  );
+  if (config.maxModelLen === null) return Math.max(usual, 1);
+  return Math.max(
+    usual,
+    Math.min(blocksOfOne, clampBlocks(room / bytesPerBlock)),
+  );
+}
+
+function checkFits(
+  { config }: MemoryPlanInput,
+  blocks: number,
+  fitting: number,
+  bytesPerBlock: number,
+): void {
+  if (blocks <= fitting) return;
+  throw new OctavoError(
+    "out_of_memory",
+    `--num-gpu-blocks-override ${blocks} takes ${mib(blocks * bytesPerBlock)} of KV cache; ` +
+      `--gpu-memory-utilization ${config.gpuMemoryUtilization} leaves room for ${fitting} blocks (${mib(fitting * bytesPerBlock)}). ` +
+      `Set --num-gpu-blocks-override ${fitting} or less.`,
+    "num-gpu-blocks-override",
+  );
+}
+
+function tooLong(
+  { config }: MemoryPlanInput,
+  modelLen: number,
+  blocks: number,
+  bytesPerBlock: number,
+): OctavoError {
+  const needed = blocksFor(modelLen);
+  const fits = blocks * BLOCK_SIZE;
+  const what = `A sequence of --max-model-len ${modelLen} takes ${needed} KV blocks (${mib(needed * bytesPerBlock)})`;
+  if (config.numGpuBlocksOverride !== null)
+    return new OctavoError(
+      "invalid_config",
+      `${what}, --num-gpu-blocks-override gives ${blocks}. Set --max-model-len ${fits} or --num-gpu-blocks-override ${needed}.`,
+      "num-gpu-blocks-override",
+    );
+  return new OctavoError(
+    "out_of_memory",
+    `${what}, ${blocks} fit. Set --max-model-len ${fits} or less.`,
+    "max-model-len",
+  );
+}
+
+function sizesOf(
+  { config }: MemoryPlanInput,
+  maxModelLen: number,
+  numBlocks: number,
+): RunnerSizes {
+  const maxNumSamples = numSamples(config);
+  return {
+    maxNumTokens: config.maxNumBatchedTokens,
+    maxNumSeqs: config.maxNumSeqs,
+    maxNumSamples,
+    maxModelLen,
+    maxBlocksPerSeq: blocksFor(maxModelLen),
+    numBlocks,
+    logitsRows: Math.min(maxNumSamples, MAX_LOGITS_ROWS),
+  };
+}
+
+function numSamples(config: MemoryPlanInput["config"]): number {
+  return Math.max(
+    config.maxNumSeqs,
+    Math.min(MIN_SAMPLES, config.maxNumBatchedTokens),
+  );
+}
+
+/** Activations, rope tables, token histories, and the arenas: two that are packed and native's own copies of them. */
+function workspaceBytes(
+  { config, program }: MemoryPlanInput,
+  modelLen: number,
+): number {
+  const samples = numSamples(config);
+  const activations =
+    program.tokenColumns * config.maxNumBatchedTokens +
+    program.sampleColumns * Math.min(samples, MAX_LOGITS_ROWS);
+  let ropeColumns = 0;
+  for (const rope of program.ropes)
+    ropeColumns += 2 * rope.inverseFrequencies.length;
+  const history = config.maxNumSeqs * modelLen;
+  const words = activations + ropeColumns * modelLen + history;
+  return words * ACTIVATION_BYTES + 4 * arenaBytes(config, program, modelLen);
+}
+
+/** See step-arena.ts; every element but the timings is 4 bytes. */
+function arenaBytes(
+  config: MemoryPlanInput["config"],
+  program: Pick<Program, "vocabSize">,
+  modelLen: number,
+): number {
+  const perSeq = 4 + blocksFor(modelLen);
+  const perSample =
+    23 +
+    2 * MAX_BIAS_PER_ROW +
+    2 * MAX_LOGPROBS +
+    Math.ceil(program.vocabSize / 32);
+  return (
+    4 *
+    (3 * config.maxNumBatchedTokens +
+      perSeq * config.maxNumSeqs +
+      perSample * numSamples(config))
+  );
+}
+
+function blocksFor(tokens: number): number {
+  return Math.ceil(tokens / BLOCK_SIZE);
+}
+
+function clampBlocks(blocks: number): number {
+  return Math.max(0, Math.min(Math.floor(blocks), MAX_BLOCKS));
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}
