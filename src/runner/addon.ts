@@ -120,8 +120,10 @@ export function loadAddon(): Addon {
   return loaded;
 }
 
-/** Path of the built addon. Throws internal_error where there is none. */
+/** Path of the built addon, or of another build (sanitizers) that OCTAVO_ADDON names. Throws internal_error where there is none. */
 export function addonFile(): string {
+  const override = process.env["OCTAVO_ADDON"];
+  if (override) return path.resolve(override);
   let directory = path.dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const file = path.join(directory, "build", "Release", "octavo.node");
