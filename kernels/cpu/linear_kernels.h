@@ -7,8 +7,9 @@ constexpr int kVectors = kPanel / kLanes;        // vectors of a panel's row
 constexpr int kStrips = kPanel / kMicroColumns;  // of a panel, in the blocked matmul
 constexpr int kMicroVectors = kMicroColumns / kLanes;
 
+// A second and third pass over a panel that is in cache by then cost less than unpacking it.
 int maxDirectRows() {
-  return kDirectRows;
+  return 4 * kDirectRows;
 }
 
 // Nibble i of a word, where it stands (bits 4i..4i+3, i < 4), under the exponent that makes the float
@@ -75,15 +76,15 @@ void finish(const Item& item, int64_t p, int64_t first, int count, float* totals
   }
 }
 
-// ---- direct: kRows rows, one panel ----
+// ---- direct: kRows rows from row `first` on, one panel ----
 
 template <int kRows, PanelType kType>
-void directDense(const Item& item, const unsigned char* panel, float* totals) {
+void directDense(const Item& item, int64_t first, const unsigned char* panel, float* totals) {
   const float* x[kRows];
   V sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    x[r] = rowOf(item.in, item.first + r);
+    x[r] = rowOf(item.in, first + r);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) sum[r][v] = zero();
   }
@@ -131,12 +132,12 @@ void addLastCodes(const Group& group, const uint32_t* words, const float* const 
   }
 }
 
+// totals are zero.
 template <int kRows>
-void directInt4(const Item& item, const unsigned char* panel, float* totals) {
+void directInt4(const Item& item, int64_t first, const unsigned char* panel, float* totals) {
   const CpuLinear& weight = *item.weight;
   const float* x[kRows];
-  for (int r = 0; r < kRows; ++r) x[r] = rowOf(item.in, item.first + r);
-  for (int i = 0; i < kRows * kPanel; i += kLanes) store(totals + i, zero());
+  for (int r = 0; r < kRows; ++r) x[r] = rowOf(item.in, first + r);
   const int64_t fullWords = weight.groupSize / 8;
   const int rest = static_cast<int>(weight.groupSize % 8);
   int64_t k = 0;
@@ -172,41 +173,42 @@ void directInt4(const Item& item, const unsigned char* panel, float* totals) {
   }
 }
 
+// Rows [first, first + kRows) of one panel.
 template <int kRows>
-void directRows(const Item& item) {
-  alignas(64) float totals[kRows * kPanel];
-  for (int64_t p = item.firstPanel; p < item.lastPanel; ++p) {
-    const unsigned char* panel = item.weight->panel(p);
-    switch (item.weight->type) {
-      case PanelType::F32:
-        directDense<kRows, PanelType::F32>(item, panel, totals);
-        break;
-      case PanelType::F16:
-        directDense<kRows, PanelType::F16>(item, panel, totals);
-        break;
-      case PanelType::BF16:
-        directDense<kRows, PanelType::BF16>(item, panel, totals);
-        break;
-      case PanelType::Int4:
-        directInt4<kRows>(item, panel, totals);
-        break;
-    }
-    finish(item, p, item.first, kRows, totals);
+void directRows(const Item& item, int64_t p, int64_t first) {
+  alignas(64) float totals[kRows * kPanel] = {};
+  const unsigned char* panel = item.weight->panel(p);
+  switch (item.weight->type) {
+    case PanelType::F32:
+      directDense<kRows, PanelType::F32>(item, first, panel, totals);
+      break;
+    case PanelType::F16:
+      directDense<kRows, PanelType::F16>(item, first, panel, totals);
+      break;
+    case PanelType::BF16:
+      directDense<kRows, PanelType::BF16>(item, first, panel, totals);
+      break;
+    case PanelType::Int4:
+      directInt4<kRows>(item, first, panel, totals);
+      break;
   }
+  finish(item, p, first, kRows, totals);
 }
 
-// item.rows <= kDirectRows.
+// `rows` of them, or kRows if there are more.
+template <int kRows>
+void directUpTo(const Item& item, int64_t p, int64_t first, int64_t rows) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return directUpTo<kRows - 1>(item, p, first, rows);
+  }
+  directRows<kRows>(item, p, first);
+}
+
 void linearDirect(const Item& item) {
-  if constexpr (kDirectRows >= 4) {
-    if (item.rows == 4) return directRows<4>(item);
+  for (int64_t p = item.firstPanel; p < item.lastPanel; ++p) {
+    for (int64_t r = 0; r < item.rows; r += kDirectRows)
+      directUpTo<kDirectRows>(item, p, item.first + r, item.rows - r);
   }
-  if constexpr (kDirectRows >= 3) {
-    if (item.rows == 3) return directRows<3>(item);
-  }
-  if constexpr (kDirectRows >= 2) {
-    if (item.rows == 2) return directRows<2>(item);
-  }
-  directRows<1>(item);
 }
 
 // ---- blocked: up to kBlockRows rows ----

@@ -6,7 +6,7 @@ namespace octavo::cpu::avx2 {
 constexpr int kLanes = 8;
 constexpr int kMicroRows = 6;  // rows x columns of the blocked matmul's accumulators: 12 of 16 registers
 constexpr int kMicroColumns = 16;
-constexpr int kDirectRows = 3;  // most rows of the unblocked matmul
+constexpr int kDirectRows = 3;  // rows at once in the direct matmul
 
 using V = __m256;   // floats
 using I = __m256i;  // 32-bit integers

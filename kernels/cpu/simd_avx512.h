@@ -6,7 +6,7 @@ namespace octavo::cpu::avx512 {
 constexpr int kLanes = 16;
 constexpr int kMicroRows = 12;  // rows x columns of the blocked matmul's accumulators: 24 of 32 registers
 constexpr int kMicroColumns = 32;
-constexpr int kDirectRows = 4;  // most rows of the unblocked matmul
+constexpr int kDirectRows = 4;  // rows at once in the direct matmul
 
 using V = __m512;   // floats
 using I = __m512i;  // 32-bit integers

@@ -6,7 +6,7 @@ namespace octavo::cpu::generic {
 constexpr int kLanes = 4;
 constexpr int kMicroRows = 3;  // rows x columns of the blocked matmul's accumulators: 12 of 16 registers
 constexpr int kMicroColumns = 16;
-constexpr int kDirectRows = 1;  // most rows of the unblocked matmul
+constexpr int kDirectRows = 1;  // rows at once in the direct matmul
 
 typedef float V __attribute__((vector_size(16)));    // floats
 typedef int32_t I __attribute__((vector_size(16)));  // 32-bit integers
@@ -60,8 +60,13 @@ inline uint32_t lessBits(V a, V b) {
   return static_cast<uint32_t>(mask[0] | mask[1] | mask[2] | mask[3]);
 }
 
+// halfToFloat() of half.h on four lanes.
 inline V loadHalf(const uint16_t* p) {
-  return V{halfToFloat(p[0]), halfToFloat(p[1]), halfToFloat(p[2]), halfToFloat(p[3])};
+  const I half = {p[0], p[1], p[2], p[3]};
+  const I magnitude = (half & 0x7fff) << 13;
+  const I value = reinterpret_cast<I>(reinterpret_cast<V>(magnitude) * set1(0x1p112f));
+  const I notFinite = (magnitude >= 0x0f800000) & 0x7f800000;
+  return reinterpret_cast<V>(value | notFinite | ((half & 0x8000) << 16));
 }
 inline void storeHalf(uint16_t* p, V a) {
   for (int i = 0; i < kLanes; ++i) p[i] = floatToHalf(a[i]);

@@ -3,4 +3,6 @@
 set -e
 cd "$(dirname "$0")/../.."
 make -s -j2 -f test/kernels/Makefile ${ASAN:+ASAN=$ASAN}
+# A refused allocation is tested: the sanitizer must return null as calloc does.
+export ASAN_OPTIONS=allocator_may_return_null=1
 exec "build/kernel-tests${ASAN:+-asan}/kernel-tests" "$@"
