@@ -2,6 +2,7 @@
 // number.
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -82,7 +83,14 @@ void fillDummy(const TensorSource& tensor, uint32_t seed, void* data) {
               words * (t + 1) / threads);
   };
   std::vector<std::thread> helpers;
-  for (size_t t = 1; t < threads; t++) helpers.emplace_back(part, t);
+  helpers.reserve(threads);
+  for (size_t t = 1; t < threads; t++) {
+    try {
+      helpers.emplace_back(part, t);
+    } catch (const std::system_error&) {
+      part(t);  // no thread to be had: the work remains
+    }
+  }
   part(0);
   for (std::thread& helper : helpers) helper.join();
 }

@@ -137,9 +137,10 @@ MemoryUse Runner::load(const Progress& progress) {
   const MemoryUse use{weightBytes(ops_, spec_.program), loaded.playback->kvCacheBytes(),
                       loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() +
                           kNumSlots * (layout_.bytes + privateLayout_.bytes)};
+  // The last thing that can fail; the thread looks at nothing before the first launch.
+  thread_ = std::thread([this] { computeLoop(); });
   for (int i = 0; i < kNumSlots; i++) slots_[i] = std::move(slots[i]);
   loaded_ = std::move(loaded);
-  thread_ = std::thread([this] { computeLoop(); });
   lifecycle_ = Lifecycle::Ready;
   return use;
 }

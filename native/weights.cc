@@ -94,6 +94,9 @@ class WeightLoader {
 
   const Linear* loadLinear(const LinearPlan& plan) {
     std::vector<HostBlock> dummies;
+    eachTensor(plan, [&](const TensorSource& tensor) {
+      if (tensor.file >= 0) sources_->files[tensor.file]->prefetch(tensor);
+    });
     const LinearSource source = toLinearSource(plan, [&](const TensorSource& tensor) -> const void* {
       if (tensor.file >= 0) return sources_->files[tensor.file]->tensorData(tensor);
       dummies.push_back(makeDummy(tensor, seed_));
@@ -157,13 +160,21 @@ const char* MappedFile::tensorData(const TensorSource& tensor) const {
   return data_ + offset;
 }
 
-void MappedFile::discard(const TensorSource& tensor) const {
+void MappedFile::advise(const TensorSource& tensor, int advice, bool wholePagesOnly) const {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  // Only whole pages: the ones at the edges may hold a neighbour that is read in place, and cost nothing to
-  // leave.
-  const size_t begin = (static_cast<size_t>(tensor.offset) + page - 1) / page * page;
-  const size_t end = (static_cast<size_t>(tensor.offset) + tensor.bytes()) / page * page;
-  if (end > begin) madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  const size_t first = static_cast<size_t>(tensor.offset), last = first + tensor.bytes();
+  const size_t begin = (wholePagesOnly ? first + page - 1 : first) / page * page;
+  const size_t end = wholePagesOnly ? last / page * page : last;
+  if (end > begin) madvise(data_ + begin, end - begin, advice);
+}
+
+void MappedFile::prefetch(const TensorSource& tensor) const {
+  advise(tensor, MADV_WILLNEED, false);
+}
+
+// The pages at the edges may hold a neighbour that is read in place, and cost nothing to leave.
+void MappedFile::discard(const TensorSource& tensor) const {
+  advise(tensor, MADV_DONTNEED, true);
 }
 
 LoadedWeights loadWeights(Device& device, const Program& program, const std::vector<std::string>& files,

@@ -32,11 +32,17 @@ class MappedFile {
 
   // The bytes of `tensor`; throws ERR_OCTAVO_FILE where they do not lie inside the file.
   const char* tensorData(const TensorSource& tensor) const;
+  // Asks the system to read these bytes ahead: repacking walks them in an order that its own read-ahead may
+  // not guess.
+  void prefetch(const TensorSource& tensor) const;
   // Tells the system that these bytes were read for the last time, so that they leave this process's resident
   // set.
   void discard(const TensorSource& tensor) const;
 
  private:
+  // Advice for the pages of a tensor: all that it touches, or only those that it has to itself.
+  void advise(const TensorSource& tensor, int advice, bool wholePagesOnly) const;
+
   std::string path_;
   char* data_ = nullptr;
   size_t size_ = 0;
