@@ -55,7 +55,7 @@ void transposeBlock(BlockRows rows, int32_t headDim, float* keys) {
 template <int kRows>
 void scoreRows(const AttentionArgs& args, const Query* queries, const float* keys, float* scores) {
   V sum[kRows][kBlockVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kBlockVectors; ++v) sum[r][v] = zero();
@@ -66,7 +66,7 @@ void scoreRows(const AttentionArgs& args, const Query* queries, const float* key
     V key[kBlockVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kBlockVectors; ++v) key[v] = load(keys + d * kBlockSize + v * kLanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const V value = set1(q[r][d]);
 #pragma GCC unroll 4
@@ -85,12 +85,21 @@ void scoreRows(const AttentionArgs& args, const Query* queries, const float* key
 
 // Scores of the block at `position`, with -inf where a query must not look.
 void scoreBlock(const Tile& tile, int32_t position, const float* keys, float* scores) {
-  int32_t r = 0;
-  for (; r + kQueryRows <= tile.count; r += kQueryRows)
-    scoreRows<kQueryRows>(*tile.args, tile.queries + r, keys, scores + r * kAttentionSegment);
-  for (; r < tile.count; ++r)
-    scoreRows<1>(*tile.args, tile.queries + r, keys, scores + r * kAttentionSegment);
-  for (r = 0; r < tile.count; ++r) {
+  for (int32_t r = 0; r < tile.count;) {
+    const Query* queries = tile.queries + r;
+    float* rows = scores + r * kAttentionSegment;
+    if (kBlockVectors == 1 && r + 8 <= tile.count) {
+      scoreRows<8>(*tile.args, queries, keys, rows);
+      r += 8;
+    } else if (r + kQueryRows <= tile.count) {
+      scoreRows<kQueryRows>(*tile.args, queries, keys, rows);
+      r += kQueryRows;
+    } else {
+      scoreRows<1>(*tile.args, queries, keys, rows);
+      ++r;
+    }
+  }
+  for (int32_t r = 0; r < tile.count; ++r) {
     const Query& query = tile.queries[r];
     if (query.first <= position && position + kBlockSize - 1 <= query.last) continue;
     for (int j = 0; j < kBlockSize; ++j) {

@@ -97,4 +97,39 @@ inline V intToV(I a) {
   return _mm256_cvtepi32_ps(a);
 }
 
+// High and low halves of the products of unsigned lanes.
+inline void mulWide(I a, uint32_t factor, I* high, I* low) {
+  const I b = setInt(static_cast<int32_t>(factor));
+  const I even = _mm256_mul_epu32(a, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), b);
+  *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+  *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+}
+inline I xorInt(I a, I b) {
+  return _mm256_xor_si256(a, b);
+}
+inline void storeInt(uint32_t* p, I a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a);
+}
+
+// Halves of rows r and r + 4, from column 0 of `p` on.
+inline V loadHalves(const float* p, int32_t stride) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+}
+
+// out [kLanes][kLanes], rows outStride apart = the transpose of in, rows inStride apart.
+inline void transposeTile(const float* in, int32_t inStride, float* out, int32_t outStride) {
+  for (int half = 0; half < kLanes; half += 4) {
+    const V a = loadHalves(in + half, inStride), b = loadHalves(in + half + inStride, inStride);
+    const V c = loadHalves(in + half + 2 * inStride, inStride),
+            d = loadHalves(in + half + 3 * inStride, inStride);
+    const V lowAb = _mm256_unpacklo_ps(a, b), highAb = _mm256_unpackhi_ps(a, b);
+    const V lowCd = _mm256_unpacklo_ps(c, d), highCd = _mm256_unpackhi_ps(c, d);
+    float* rows = out + half * outStride;
+    store(rows, _mm256_shuffle_ps(lowAb, lowCd, 0x44));
+    store(rows + outStride, _mm256_shuffle_ps(lowAb, lowCd, 0xEE));
+    store(rows + 2 * outStride, _mm256_shuffle_ps(highAb, highCd, 0x44));
+    store(rows + 3 * outStride, _mm256_shuffle_ps(highAb, highCd, 0xEE));
+  }
+}
+
 }  // namespace octavo::cpu::avx2

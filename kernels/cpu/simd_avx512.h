@@ -97,4 +97,26 @@ inline V intToV(I a) {
   return _mm512_cvtepi32_ps(a);
 }
 
+// High and low halves of the products of unsigned lanes.
+inline void mulWide(I a, uint32_t factor, I* high, I* low) {
+  const I b = setInt(static_cast<int32_t>(factor));
+  const I even = _mm512_mul_epu32(a, b), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), b);
+  *high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+  *low = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+}
+inline I xorInt(I a, I b) {
+  return _mm512_xor_si512(a, b);
+}
+inline void storeInt(uint32_t* p, I a) {
+  _mm512_storeu_si512(p, a);
+}
+
+// out [kLanes][kLanes], rows outStride apart = the transpose of in, rows inStride apart.
+inline void transposeTile(const float* in, int32_t inStride, float* out, int32_t outStride) {
+  for (int row = 0; row < kLanes; row += 8) {
+    for (int column = 0; column < kLanes; column += 8)
+      avx2::transposeTile(in + row * inStride + column, inStride, out + column * outStride + row, outStride);
+  }
+}
+
 }  // namespace octavo::cpu::avx512

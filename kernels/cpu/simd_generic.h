@@ -114,4 +114,25 @@ inline I roundToInt(V a) {
   return reinterpret_cast<I>(shifted) - setInt(0x4B400000);
 }
 
+// High and low halves of the products of unsigned lanes.
+inline void mulWide(I a, uint32_t factor, I* high, I* low) {
+  for (int i = 0; i < kLanes; ++i) {
+    const uint64_t product = static_cast<uint64_t>(static_cast<uint32_t>(a[i])) * factor;
+    (*high)[i] = static_cast<int32_t>(product >> 32);
+    (*low)[i] = static_cast<int32_t>(product);
+  }
+}
+inline I xorInt(I a, I b) {
+  return a ^ b;
+}
+inline void storeInt(uint32_t* p, I a) {
+  std::memcpy(p, &a, sizeof a);
+}
+
+// out [kLanes][kLanes], rows outStride apart = the transpose of in, rows inStride apart.
+inline void transposeTile(const float* in, int32_t inStride, float* out, int32_t outStride) {
+  for (int i = 0; i < kLanes; ++i)
+    store(out + i * outStride, V{in[i], in[inStride + i], in[2 * inStride + i], in[3 * inStride + i]});
+}
+
 }  // namespace octavo::cpu::generic

@@ -20,13 +20,6 @@ inline float maxLanes(V a) {
   return highest;
 }
 
-// out [kLanes][kLanes], rows outStride apart = the transpose of in, rows inStride apart.
-inline void transposeTile(const float* in, int32_t inStride, float* out, int32_t outStride) {
-  for (int j = 0; j < kLanes; ++j) {
-    for (int i = 0; i < kLanes; ++i) out[i * outStride + j] = in[j * inStride + i];
-  }
-}
-
 // The first `count` < kLanes values; the other lanes are `rest`. Reads no further.
 inline V loadPart(const float* p, int count, float rest) {
   alignas(64) float lanes[kLanes];
