@@ -3,12 +3,18 @@
 // nothing allowed) are those of reference/sample.cc.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "../philox.h"
 #include "context.h"
 
 namespace octavo::cpu {
 namespace {
+
+// Whose noise: see noiseWord().
+struct NoiseKey {
+  int32_t position, seedLo, seedHi;
+};
 
 // Passes over a row; see sample_kernels.h.
 struct SampleKernels {
@@ -20,6 +26,10 @@ struct SampleKernels {
   void (*exponentials)(const float* x, float* out, int32_t count);
   double (*sumOfExponentials)(const float* x, int32_t count, float highest);
   int32_t (*countAbove)(const float* x, int32_t count, float value, bool orEqual);
+  int32_t (*collect)(const float* x, int32_t count, float threshold, int32_t* ids);
+  void (*chunkMaxima)(const float* x, int32_t count, int32_t chunk, float* maxima);
+  int32_t (*contenders)(const float* mass, int32_t first, int32_t last, const NoiseKey& key, float bound,
+                        int32_t* ids, uint32_t* words);
 };
 
 }  // namespace
@@ -32,13 +42,15 @@ namespace octavo::cpu {
 namespace {
 
 constexpr int kRadixBits = 11;
+constexpr int32_t kChunk = 64;        // tokens whose maximum top-k starts from
+constexpr int32_t kDrawChunk = 1024;  // tokens whose noise is drawn at a time
 
 struct Histogram {
   int32_t count[1 << kRadixBits];
   double mass[1 << kRadixBits];
 };
 
-// One row on one thread. The arrays are [vocab] padded to whole vectors.
+// One row on one thread. The arrays are [vocab] padded to a multiple of 64.
 struct Sampler {
   const SampleArgs& args;
   const SampleKernels& kernels;
@@ -51,7 +63,7 @@ struct Sampler {
 };
 
 size_t paddedVocab(int32_t vocab) {
-  return (static_cast<size_t>(vocab) + 15) / 16 * 16;
+  return (static_cast<size_t>(vocab) + 63) / 64 * 64;
 }
 
 Sampler makeSampler(const SampleArgs& args, const SampleKernels& kernels, int32_t row, void* scratch) {
@@ -133,19 +145,16 @@ uint32_t keyOf(float x) {
   return floatToBits(x) & 0x7fffffffu;
 }
 
-constexpr uint32_t kDroppedKey = 0x7f800000u;  // -inf
-
 // Where top-k or top-p cuts: everything before `key` stays, and of the tokens at `key` the first `ties`.
 struct Cut {
   uint32_t key;
   int32_t ties;
 };
 
-// What the cut is looked for by: a number of tokens, or a share of the mass.
+// What the cut is looked for by: a number of tokens, or a mass.
 struct Limit {
   bool byCount;
-  double share;   // top-p: of the total mass
-  double target;  // tokens, or mass
+  double target;
 };
 
 // The bin in which the limit is reached, or the last one that is not empty. `reached` grows by the bins
@@ -164,41 +173,30 @@ int32_t findBin(const Histogram& histogram, int32_t bins, const Limit& limit, do
   return last;
 }
 
-void addToBin(const Sampler& s, int32_t token, uint32_t bin) {
-  ++s.histogram->count[bin];
-  s.histogram->mass[bin] += s.mass[token];
+// Bins of tokens list[0, count) by `bits` of the key from `shift` up, of those whose higher bits are
+// `prefix`.
+void fillHistogram(const Sampler& s, int32_t count, const Limit& limit, int shift, int bits,
+                   uint32_t prefix) {
+  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
+  for (int32_t i = 0; i < count; ++i) {
+    const uint32_t key = keyOf(s.x[s.list[i]]);
+    if (key >> (shift + bits) != prefix) continue;
+    const uint32_t bin = key >> shift & ((1u << bits) - 1u);
+    ++s.histogram->count[bin];
+    if (!limit.byCount) s.histogram->mass[bin] += s.mass[s.list[i]];
+  }
 }
 
-// Radix search: bits 20..30 of the key over the whole row, then bits 9..19 and 0..8 among the tokens still in
-// question.
-Cut findCut(const Sampler& s, Limit limit) {
+// Radix search among list[0, count): bits 20..30 of the key, then 9..19, then 0..8.
+Cut findCut(const Sampler& s, int32_t count, const Limit& limit) {
   constexpr int32_t kBins = 1 << kRadixBits;
-  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
-  for (int32_t t = 0; t < s.args.vocab; ++t) {
-    const uint32_t key = keyOf(s.x[t]);
-    if (key < kDroppedKey) addToBin(s, t, key >> 20);
-  }
-  if (!limit.byCount) {
-    double total = 0;
-    for (int32_t bin = 0; bin < kBins; ++bin) total += s.histogram->mass[bin];
-    limit.target = limit.share * total;
-  }
   double reached = 0;
+  fillHistogram(s, count, limit, 20, kRadixBits, 0);
   const auto top = static_cast<uint32_t>(findBin(*s.histogram, kBins, limit, &reached));
-  int32_t candidates = 0;
-  for (int32_t t = 0; t < s.args.vocab; ++t) {
-    const uint32_t key = keyOf(s.x[t]);
-    if (key >> 20 == top && key < kDroppedKey) s.list[candidates++] = t;
-  }
-  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
-  for (int32_t i = 0; i < candidates; ++i) addToBin(s, s.list[i], keyOf(s.x[s.list[i]]) >> 9 & (kBins - 1));
+  fillHistogram(s, count, limit, 9, kRadixBits, top);
   const auto middle =
       top << kRadixBits | static_cast<uint32_t>(findBin(*s.histogram, kBins, limit, &reached));
-  std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
-  for (int32_t i = 0; i < candidates; ++i) {
-    const uint32_t key = keyOf(s.x[s.list[i]]);
-    if (key >> 9 == middle) addToBin(s, s.list[i], key & 511u);
-  }
+  fillHistogram(s, count, limit, 0, 9, middle);
   const int32_t bottom = findBin(*s.histogram, 512, limit, &reached);
   // All tokens in this bin are equal.
   const int32_t equal = s.histogram->count[bottom];
@@ -208,53 +206,83 @@ Cut findCut(const Sampler& s, Limit limit) {
   return {middle << 9 | static_cast<uint32_t>(bottom), ties};
 }
 
-void applyCut(const Sampler& s, Cut cut) {
-  for (int32_t t = 0; t < s.args.vocab; ++t) {
-    const uint32_t key = keyOf(s.x[t]);
-    if (key < cut.key || (key == cut.key && cut.ties-- > 0)) continue;
-    s.x[t] = -INFINITY;
-    s.mass[t] = 0;
+// Cuts at what findCut() finds among list[0, count), which holds every token at or before the cut.
+void applyCut(const Sampler& s, int32_t count, const Limit& limit) {
+  Cut cut = findCut(s, count, limit);
+  for (int32_t i = 0; i < count; ++i) {
+    if (keyOf(s.x[s.list[i]]) == cut.key && cut.ties-- <= 0) s.x[s.list[i]] = -INFINITY;
   }
+  s.kernels.dropBelow(s.x, s.args.vocab, -bitsToFloat(cut.key));
+}
+
+constexpr float kLowest = -3.4028235e38f;  // the least finite float: at or above it is all that is left
+
+// Only tokens that reach the k-th largest of the chunks' maxima need be looked at: k tokens do.
+void cutTopK(const Sampler& s, int32_t k) {
+  const int32_t chunks = (s.args.vocab + kChunk - 1) / kChunk;
+  float threshold = kLowest;
+  if (k < chunks) {
+    s.kernels.chunkMaxima(s.x, s.args.vocab, kChunk, s.mass);
+    std::nth_element(s.mass, s.mass + k - 1, s.mass + chunks, std::greater<float>());
+    threshold = std::max(threshold, s.mass[k - 1]);
+  }
+  const int32_t count = s.kernels.collect(s.x, s.args.vocab, threshold, s.list);
+  if (count > k) {
+    applyCut(s, count, {true, static_cast<double>(k)});
+  } else {
+    s.kernels.dropBelow(s.x, s.args.vocab, threshold);
+  }
+}
+
+// Tokens with less than (1 - topP) / vocab of the mass hold, together, less than 1 - topP of it: the cut is
+// not there.
+void cutTopP(const Sampler& s, double topP) {
+  const double total = s.kernels.sumOfExponentials(s.x, s.args.vocab, 0);
+  const double least = 0.999 * (1 - topP) * total / s.args.vocab;
+  const auto threshold = std::max(kLowest, static_cast<float>(std::log(least) - 1e-3));
+  const int32_t count = s.kernels.collect(s.x, s.args.vocab, threshold, s.list);
+  applyCut(s, count, {false, topP * total});
 }
 
 // min-p, top-k and top-p of logits scaled so that the largest is 0. Fills mass.
 void truncate(const Sampler& s) {
   const SampleArgs& args = s.args;
+  const auto padded = static_cast<int32_t>(paddedVocab(args.vocab));
   if (args.minP[s.row] > 0) {
     const double threshold = std::min(0.0, std::log(static_cast<double>(args.minP[s.row])));
     auto limit = static_cast<float>(threshold);
     if (limit < threshold) limit = std::nextafter(limit, INFINITY);  // x >= limit in f32 is x >= threshold
     s.kernels.dropBelow(s.x, args.vocab, limit);
   }
-  s.kernels.exponentials(s.x, s.mass, args.vocab);
-  if (args.topK[s.row] > 0 && args.topK[s.row] < args.vocab)
-    applyCut(s, findCut(s, {true, 0, static_cast<double>(args.topK[s.row])}));
-  if (args.topP[s.row] < 1) applyCut(s, findCut(s, {false, args.topP[s.row], 0}));
+  if (args.topK[s.row] > 0 && args.topK[s.row] < args.vocab) cutTopK(s, args.topK[s.row]);
+  s.kernels.exponentials(s.x, s.mass, padded);
+  if (args.topP[s.row] < 1) {
+    cutTopP(s, std::max(0.0, static_cast<double>(args.topP[s.row])));
+    s.kernels.exponentials(s.x, s.mass, padded);
+  }
 }
 
 // Gumbel-max. A token beats `best` if -log(u) < mass / e^best, and -log(u) > 1 - u: so most tokens are ruled
 // out by comparing their noise word, without a logarithm; the margin covers the rounding of that comparison.
-// And no word helps a token whose mass is below 2^-33 of e^best.
+// And no word helps a token whose mass is below 2^-33 of e^best. In chunks, so that what one finds rules out
+// more in the next.
 int32_t draw(const Sampler& s, int32_t first) {
   const SampleArgs& args = s.args;
-  const int32_t position = args.rowPosition[s.row], seedLo = args.seedLo[s.row], seedHi = args.seedHi[s.row];
+  const NoiseKey key{args.rowPosition[s.row], args.seedLo[s.row], args.seedHi[s.row]};
   int32_t best = first;
-  double bestScore = s.x[first] + gumbelNoise(noiseWord(position, first, seedLo, seedHi));
-  auto bound = static_cast<float>(1.001 * std::exp(-bestScore));
-  for (int32_t t = 0; t < args.vocab; t += 4) {
-    const float largest =
-        std::max(std::max(s.mass[t], s.mass[t + 1]), std::max(s.mass[t + 2], s.mass[t + 3]));
-    if (largest * bound < 0x1p-33f) continue;
-    const PhiloxWords words = philox(static_cast<uint32_t>(position), static_cast<uint32_t>(t) >> 2, 0, 0,
-                                     static_cast<uint32_t>(seedLo), static_cast<uint32_t>(seedHi));
-    for (int32_t i = 0; i < 4; ++i) {
-      const uint32_t word = words.word[i];
-      if (static_cast<float>(~word) * 0x1p-32f > s.mass[t + i] * bound || t + i == first) continue;
-      const double score = s.x[t + i] + gumbelNoise(word);
-      if (score > bestScore || (score == bestScore && t + i < best)) {
-        best = t + i;
+  double bestScore = s.x[first] + gumbelNoise(noiseWord(key.position, first, key.seedLo, key.seedHi));
+  const auto padded = static_cast<int32_t>(paddedVocab(args.vocab));
+  int32_t ids[kDrawChunk];
+  uint32_t words[kDrawChunk];
+  for (int32_t from = 0; from < padded; from += kDrawChunk) {
+    const int32_t to = std::min(from + kDrawChunk, padded);
+    const auto bound = static_cast<float>(1.001 * std::exp(-bestScore));
+    const int32_t count = s.kernels.contenders(s.mass, from, to, key, bound, ids, words);
+    for (int32_t i = 0; i < count; ++i) {
+      const double score = s.x[ids[i]] + gumbelNoise(words[i]);
+      if (score > bestScore || (score == bestScore && ids[i] < best)) {
+        best = ids[i];
         bestScore = score;
-        bound = static_cast<float>(1.001 * std::exp(-bestScore));
       }
     }
   }
@@ -271,6 +299,7 @@ int32_t choose(const Sampler& s) {
     return highest == -INFINITY ? fallbackToken(s) : s.kernels.findFirst(logits, args.vocab, highest);
   }
   s.kernels.copyClean(logits, s.x, args.vocab);
+  std::fill(s.x + args.vocab, s.x + paddedVocab(args.vocab), -INFINITY);
   constrain(s);
   if (isPenalised(args, s.row)) penalise(s);
   const float highest = s.kernels.maxOf(s.x, args.vocab);

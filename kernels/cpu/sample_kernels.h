@@ -84,8 +84,82 @@ int32_t countAbove(const float* x, int32_t count, float value, bool orEqual) {
   return above;
 }
 
+// Ids of the values that are not less than `threshold`, ascending. Returns how many. No NaN.
+int32_t collect(const float* x, int32_t count, float threshold, int32_t* ids) {
+  const V limit = set1(threshold);
+  int32_t found = 0;
+  for (int32_t i = 0; i < count; i += kLanes) {
+    uint32_t bits = ~lessBits(load(x + i), limit) & ((1u << kLanes) - 1u);
+    for (; bits; bits &= bits - 1) {
+      const int32_t id = i + __builtin_ctz(bits);
+      if (id < count) ids[found++] = id;
+    }
+  }
+  return found;
+}
+
+// The largest value of every `chunk` (a multiple of kLanes) of the row.
+void chunkMaxima(const float* x, int32_t count, int32_t chunk, float* maxima) {
+  for (int32_t first = 0; first < count; first += chunk)
+    *maxima++ = maxOf(x + first, first + chunk < count ? chunk : count - first);
+}
+
+// philox() of philox.h for the counters (position, group), group by lane: words [4][kLanes].
+void philoxLanes(int32_t position, int32_t firstGroup, int32_t seedLo, int32_t seedHi, uint32_t* words) {
+  uint32_t groups[kLanes];
+  for (int i = 0; i < kLanes; ++i) groups[i] = static_cast<uint32_t>(firstGroup + i);
+  I c0 = setInt(position), c1 = loadInt(groups), c2 = setInt(0), c3 = setInt(0);
+  auto k0 = static_cast<uint32_t>(seedLo), k1 = static_cast<uint32_t>(seedHi);
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    I high0 = c0, low0 = c0, high1 = c0, low1 = c0;
+    mulWide(c0, kPhiloxM0, &high0, &low0);
+    mulWide(c2, kPhiloxM1, &high1, &low1);
+    c0 = xorInt(xorInt(high1, c1), setInt(static_cast<int32_t>(k0)));
+    c1 = low1;
+    c2 = xorInt(xorInt(high0, c3), setInt(static_cast<int32_t>(k1)));
+    c3 = low0;
+    k0 += kPhiloxW0;
+    k1 += kPhiloxW1;
+  }
+  storeInt(words, c0);
+  storeInt(words + kLanes, c1);
+  storeInt(words + 2 * kLanes, c2);
+  storeInt(words + 3 * kLanes, c3);
+}
+
+// Tokens [first, last) whose noise may lift them over the best so far: those with 1 - u < mass * bound
+// (sample.cc, draw). Both multiples of 64. Ids and noise words, ascending; returns how many.
+int32_t contenders(const float* mass, int32_t first, int32_t last, const NoiseKey& key, float bound,
+                   int32_t* ids, uint32_t* words) {
+  constexpr uint32_t kAll = (1u << kLanes) - 1u;
+  const V factor = set1(bound), least = set1(0x1p-33f);
+  int32_t found = 0;
+  for (int32_t t = first; t < last; t += 4 * kLanes) {
+    V largest = load(mass + t);
+    for (int j = 1; j < 4; ++j) largest = max(largest, load(mass + t + j * kLanes));
+    if (lessBits(mul(largest, factor), least) == kAll) continue;
+    uint32_t byWord[4 * kLanes], byToken[4 * kLanes];
+    philoxLanes(key.position, t / 4, key.seedLo, key.seedHi, byWord);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      for (int j = 0; j < 4; ++j) byToken[lane * 4 + j] = byWord[j * kLanes + lane];
+    }
+    for (int j = 0; j < 4 * kLanes; j += kLanes) {
+      // 1 - u rounded down to a multiple of 2^-31: too small is safe.
+      const I complement = shiftRight<1>(xorInt(loadInt(byToken + j), setInt(-1)));
+      const V distance = mul(intToV(complement), set1(0x1p-31f));
+      for (uint32_t bits = lessBits(distance, mul(load(mass + t + j), factor)); bits; bits &= bits - 1) {
+        const int lane = __builtin_ctz(bits);
+        ids[found] = t + j + lane;
+        words[found++] = byToken[j + lane];
+      }
+    }
+  }
+  return found;
+}
+
 const SampleKernels kSampleKernels = {maxOf,     findFirst,    copyClean,         scaleByTemperature,
-                                      dropBelow, exponentials, sumOfExponentials, countAbove};
+                                      dropBelow, exponentials, sumOfExponentials, countAbove,
+                                      collect,   chunkMaxima,  contenders};
 
 const SampleKernels* sampleKernels() {
   return &kSampleKernels;
