@@ -62,7 +62,8 @@ export interface DensePlan {
   keep: boolean;
 }
 
-export type LinearScheme = "dense" | "awq-int4" | "gptq-int4" | "compressed-int4";
+export type LinearScheme =
+  "dense" | "awq-int4" | "gptq-int4" | "compressed-int4";
 
 export interface LinearPartPlan {
   n: number;
