@@ -1,0 +1,56 @@
+import type { EngineClient } from "../engine/engine-client.js";
+import type { ChatTemplate } from "../text/chat-template.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import type { ServerMetrics } from "./metrics.js";
+import type { StreamHub } from "./sse.js";
+
+export interface AppOptions {
+  engine: EngineClient;
+  tokenizer: Tokenizer;
+  chatTemplate: ChatTemplate;
+  /** Names that requests may use; the first one is reported. At least one. */
+  servedModelNames: readonly string[];
+  /** Reported as the `root` of the model card. */
+  modelPath: string;
+  /** Keys of /v1, /tokenize and /detokenize; open without any. */
+  apiKeys?: readonly string[] | undefined;
+  /** Key of the admin routes, which are closed without one. */
+  adminApiKey?: string | undefined;
+  /** Key of /metrics; open without one. */
+  metricsApiKey?: string | undefined;
+  /** CORS origins, or "*". */
+  allowedOrigins?: readonly string[] | undefined;
+  /** /live fails when work is pending and no step ended for this long. Default 60. */
+  livenessTimeoutSeconds?: number | undefined;
+  /** Default "info"; logs go to stderr. */
+  logLevel?: string | undefined;
+  tls?: { key: Buffer; cert: Buffer } | undefined;
+  /** Reported by /version. */
+  version?: string | undefined;
+  /** Largest request body. Default 32 MiB. */
+  bodyLimitBytes?: number | undefined;
+  /** A stream whose reader is further behind than this is dropped. Default 1 MiB. */
+  maxStreamBacklogBytes?: number | undefined;
+  /** Labels of vllm:cache_config_info that only the configuration knows. */
+  cacheConfig?:
+    | { enablePrefixCaching: boolean; gpuMemoryUtilization: number }
+    | undefined;
+}
+
+/** What the routes share. */
+export interface ServerContext {
+  readonly engine: EngineClient;
+  readonly tokenizer: Tokenizer;
+  readonly chatTemplate: ChatTemplate;
+  readonly servedModelNames: readonly string[];
+  readonly modelPath: string;
+  readonly metrics: ServerMetrics;
+  readonly streams: StreamHub;
+  readonly version: string;
+  readonly livenessTimeoutSeconds: number;
+  /** Seconds since 1970. */
+  readonly startedAt: number;
+  draining: boolean;
+  /** Generation requests being served, for /load. */
+  serverLoad: number;
+}

@@ -1,0 +1,79 @@
+import { unsupportedField } from "./errors.js";
+
+type Body = Readonly<Record<string, unknown>>;
+
+const absent = (value: unknown): boolean =>
+  value === null || value === undefined;
+const off = (value: unknown): boolean => absent(value) || value === false;
+const empty = (value: unknown): boolean =>
+  absent(value) || value === "" || (Array.isArray(value) && value.length === 0);
+const textFormat = (value: unknown): boolean =>
+  absent(value) ||
+  (typeof value === "object" &&
+    value !== null &&
+    "type" in value &&
+    value.type === "text");
+const textOnly = (value: unknown): boolean =>
+  absent(value) ||
+  (Array.isArray(value) && value.every((entry) => entry === "text"));
+
+/** Fields that would change the output and are not built: which values are harmless, and what to say of others. */
+const UNBUILT: readonly [
+  field: string,
+  harmless: (value: unknown) => boolean,
+  why: string,
+][] = [
+  ["response_format", textFormat, 'only {"type":"text"} is built yet'],
+  ["structured_outputs", absent, "constrained output is not built yet"],
+  ["guided_json", absent, "constrained output is not built yet"],
+  ["guided_regex", absent, "constrained output is not built yet"],
+  ["guided_choice", absent, "constrained output is not built yet"],
+  ["guided_grammar", absent, "constrained output is not built yet"],
+  ["guided_json_object", off, "constrained output is not built yet"],
+  ["structural_tag", absent, "constrained output is not built yet"],
+  ["suffix", empty, "filling in the middle is not built"],
+  ["use_beam_search", off, "beam search is not built"],
+  ["length_penalty", (v) => absent(v) || v === 1, "beam search is not built"],
+  ["audio", absent, "audio output is not built"],
+  ["modalities", textOnly, 'only ["text"] is built'],
+  ["prediction", absent, "predicted outputs are not built"],
+  ["functions", empty, "functions are not built; nor are tool calls yet"],
+  [
+    "function_call",
+    (v) => absent(v) || v === "none",
+    "functions are not built; nor are tool calls yet",
+  ],
+  ["web_search_options", absent, "web search is not built"],
+  ["verbosity", absent, "this model has no such setting"],
+  [
+    "chat_template",
+    absent,
+    "a request cannot bring a template; the operator sets it with --chat-template",
+  ],
+  ["mm_processor_kwargs", absent, "images and audio are not built"],
+  ["prompt_embeds", absent, "prompt embeddings are not built"],
+  ["kv_transfer_params", absent, "KV transfer is not built"],
+  ["logits_processors", empty, "logits processors are not built"],
+  ["return_tokens_as_token_ids", off, "not built; use return_token_ids"],
+  ["lora", absent, "adapters are not built yet"],
+  ["lora_request", absent, "adapters are not built yet"],
+];
+
+/** Throws 400 for the first field of `body` that asks for something that is not built. */
+export function refuseUnbuilt(body: Body): void {
+  for (const [field, harmless, why] of UNBUILT)
+    if (!harmless(body[field])) throw unsupportedField(field, why);
+  refuseTools(body);
+}
+
+/** Tools reach the template when no call is wanted of the model; its calls cannot be parsed yet. */
+function refuseTools(body: Body): void {
+  if (!empty(body["tools"]) && body["tool_choice"] !== "none")
+    throw unsupportedField(
+      "tools",
+      'tool calls are not built yet; with tool_choice "none" tools are passed to the chat template',
+    );
+  const choice = body["tool_choice"];
+  if (!absent(choice) && choice !== "none" && choice !== "auto")
+    throw unsupportedField("tool_choice", "tool calls are not built yet");
+}
