@@ -145,13 +145,7 @@ uint32_t keyOf(float x) {
   return floatToBits(x) & 0x7fffffffu;
 }
 
-// Where top-k or top-p cuts: everything before `key` stays, and of the tokens at `key` the first `ties`.
-struct Cut {
-  uint32_t key;
-  int32_t ties;
-};
-
-// What the cut is looked for by: a number of tokens, or a mass.
+// Where top-k or top-p cuts: at a number of tokens, or a mass.
 struct Limit {
   bool byCount;
   double target;
@@ -173,46 +167,46 @@ int32_t findBin(const Histogram& histogram, int32_t bins, const Limit& limit, do
   return last;
 }
 
-// Bins of tokens list[0, count) by `bits` of the key from `shift` up, of those whose higher bits are
-// `prefix`.
-void fillHistogram(const Sampler& s, int32_t count, const Limit& limit, int shift, int bits,
-                   uint32_t prefix) {
+// Bins of the tokens in the list by `bits` of the key from `shift` up, of those whose higher bits are
+// `prefix`; the others leave the list. Returns how many stay.
+int32_t fillHistogram(const Sampler& s, int32_t count, const Limit& limit, int shift, int bits,
+                      uint32_t prefix) {
   std::memset(static_cast<void*>(s.histogram), 0, sizeof *s.histogram);
+  int32_t kept = 0;
   for (int32_t i = 0; i < count; ++i) {
-    const uint32_t key = keyOf(s.x[s.list[i]]);
+    const int32_t token = s.list[i];
+    const uint32_t key = keyOf(s.x[token]);
     if (key >> (shift + bits) != prefix) continue;
+    s.list[kept++] = token;
     const uint32_t bin = key >> shift & ((1u << bits) - 1u);
     ++s.histogram->count[bin];
-    if (!limit.byCount) s.histogram->mass[bin] += s.mass[s.list[i]];
+    if (!limit.byCount) s.histogram->mass[bin] += s.mass[token];
   }
+  return kept;
 }
 
-// Radix search among list[0, count): bits 20..30 of the key, then 9..19, then 0..8.
-Cut findCut(const Sampler& s, int32_t count, const Limit& limit) {
+// Cuts x where the limit is reached among list[0, count), which holds every token at or before that place: a
+// radix search by bits 20..30 of the key, then 9..19, then 0..8.
+void cutAt(const Sampler& s, int32_t count, const Limit& limit) {
   constexpr int32_t kBins = 1 << kRadixBits;
   double reached = 0;
-  fillHistogram(s, count, limit, 20, kRadixBits, 0);
+  count = fillHistogram(s, count, limit, 20, kRadixBits, 0);
   const auto top = static_cast<uint32_t>(findBin(*s.histogram, kBins, limit, &reached));
-  fillHistogram(s, count, limit, 9, kRadixBits, top);
+  count = fillHistogram(s, count, limit, 9, kRadixBits, top);
   const auto middle =
       top << kRadixBits | static_cast<uint32_t>(findBin(*s.histogram, kBins, limit, &reached));
-  fillHistogram(s, count, limit, 0, 9, middle);
-  const int32_t bottom = findBin(*s.histogram, 512, limit, &reached);
-  // All tokens in this bin are equal.
+  count = fillHistogram(s, count, limit, 0, 9, middle);
+  const auto bottom = static_cast<uint32_t>(findBin(*s.histogram, 512, limit, &reached));
+  // All tokens in this bin are equal: the first few stay.
+  const uint32_t key = middle << 9 | bottom;
   const int32_t equal = s.histogram->count[bottom];
   const double each = limit.byCount ? 1.0 : s.histogram->mass[bottom] / equal;
   int32_t ties = 1;
   while (ties < equal && reached + ties * each < limit.target) ++ties;
-  return {middle << 9 | static_cast<uint32_t>(bottom), ties};
-}
-
-// Cuts at what findCut() finds among list[0, count), which holds every token at or before the cut.
-void applyCut(const Sampler& s, int32_t count, const Limit& limit) {
-  Cut cut = findCut(s, count, limit);
   for (int32_t i = 0; i < count; ++i) {
-    if (keyOf(s.x[s.list[i]]) == cut.key && cut.ties-- <= 0) s.x[s.list[i]] = -INFINITY;
+    if (keyOf(s.x[s.list[i]]) == key && ties-- <= 0) s.x[s.list[i]] = -INFINITY;
   }
-  s.kernels.dropBelow(s.x, s.args.vocab, -bitsToFloat(cut.key));
+  s.kernels.dropBelow(s.x, s.args.vocab, -bitsToFloat(key));
 }
 
 constexpr float kLowest = -3.4028235e38f;  // the least finite float: at or above it is all that is left
@@ -228,7 +222,7 @@ void cutTopK(const Sampler& s, int32_t k) {
   }
   const int32_t count = s.kernels.collect(s.x, s.args.vocab, threshold, s.list);
   if (count > k) {
-    applyCut(s, count, {true, static_cast<double>(k)});
+    cutAt(s, count, {true, static_cast<double>(k)});
   } else {
     s.kernels.dropBelow(s.x, s.args.vocab, threshold);
   }
@@ -241,7 +235,7 @@ void cutTopP(const Sampler& s, double topP) {
   const double least = 0.999 * (1 - topP) * total / s.args.vocab;
   const auto threshold = std::max(kLowest, static_cast<float>(std::log(least) - 1e-3));
   const int32_t count = s.kernels.collect(s.x, s.args.vocab, threshold, s.list);
-  applyCut(s, count, {false, topP * total});
+  cutAt(s, count, {false, topP * total});
 }
 
 // min-p, top-k and top-p of logits scaled so that the largest is 0. Fills mass.

@@ -127,6 +127,11 @@ void philoxLanes(int32_t position, int32_t firstGroup, int32_t seedLo, int32_t s
   storeInt(words + 3 * kLanes, c3);
 }
 
+// 1 - u of noise words, rounded down to a multiple of 2^-31: too small is safe.
+inline V distanceToOne(const uint32_t* words) {
+  return mul(intToV(shiftRight<1>(xorInt(loadInt(words), setInt(-1)))), set1(0x1p-31f));
+}
+
 // Tokens [first, last) whose noise may lift them over the best so far: those with 1 - u < mass * bound
 // (sample.cc, draw). Both multiples of 64. Ids and noise words, ascending; returns how many.
 int32_t contenders(const float* mass, int32_t first, int32_t last, const NoiseKey& key, float bound,
@@ -140,13 +145,15 @@ int32_t contenders(const float* mass, int32_t first, int32_t last, const NoiseKe
     if (lessBits(mul(largest, factor), least) == kAll) continue;
     uint32_t byWord[4 * kLanes], byToken[4 * kLanes];
     philoxLanes(key.position, t / 4, key.seedLo, key.seedHi, byWord);
+    const V reach = set1(maxLanes(largest) * bound);
+    uint32_t any = 0;
+    for (int j = 0; j < 4; ++j) any |= lessBits(distanceToOne(byWord + j * kLanes), reach);
+    if (!any) continue;
     for (int lane = 0; lane < kLanes; ++lane) {
       for (int j = 0; j < 4; ++j) byToken[lane * 4 + j] = byWord[j * kLanes + lane];
     }
     for (int j = 0; j < 4 * kLanes; j += kLanes) {
-      // 1 - u rounded down to a multiple of 2^-31: too small is safe.
-      const I complement = shiftRight<1>(xorInt(loadInt(byToken + j), setInt(-1)));
-      const V distance = mul(intToV(complement), set1(0x1p-31f));
+      const V distance = distanceToOne(byToken + j);
       for (uint32_t bits = lessBits(distance, mul(load(mass + t + j), factor)); bits; bits &= bits - 1) {
         const int lane = __builtin_ctz(bits);
         ids[found] = t + j + lane;
