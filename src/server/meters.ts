@@ -1,0 +1,322 @@
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { now } from "../core/config.js";
+import type { EngineClient } from "../engine/engine-client.js";
+import type { EngineStats } from "../engine/stats.js";
+
+/* Names, types and labels are vLLM's, so that its dashboards and autoscalers work unchanged. */
+
+const TTFT = [
+  0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5,
+  7.5, 10, 20, 40, 80, 160, 640, 2560,
+];
+const ITL = [
+  0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.05,
+  0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80,
+];
+const REQ = [
+  0.01, 0.03, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60,
+  120, 240, 480, 960, 1920, 7680,
+];
+const ITER = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384];
+const STEP = [
+  1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1, 3, 10,
+];
+const N = [1, 2, 5, 10, 20];
+
+/** 1 2 5 10 20 50 ... up to `max`. */
+function lengths(max: number): number[] {
+  const buckets: number[] = [];
+  for (let decade = 1; ; decade *= 10)
+    for (const digit of [1, 2, 5]) {
+      if (digit * decade > max) return buckets.length > 0 ? buckets : [1];
+      buckets.push(digit * decade);
+    }
+}
+
+const STAGES = [
+  "schedule",
+  "pack",
+  "launch",
+  "device",
+  "collect",
+  "update",
+] as const;
+
+/** Makes the metrics of one registry; each has the base labels. */
+class Factory {
+  readonly registry = new Registry();
+  constructor(private readonly base: Record<string, string>) {}
+
+  private names(labels: readonly string[]): string[] {
+    return [...Object.keys(this.base), ...labels];
+  }
+
+  /** A value read at each scrape. */
+  gauge(name: string, help: string, read: () => number): void {
+    const { base } = this;
+    new Gauge({
+      name,
+      help,
+      labelNames: this.names([]),
+      registers: [this.registry],
+      collect() {
+        this.set(base, read());
+      },
+    });
+  }
+
+  /** Values of one label, read at each scrape. */
+  gauges(
+    name: string,
+    help: string,
+    label: string,
+    read: () => Record<string, number>,
+  ): void {
+    const { base } = this;
+    new Gauge({
+      name,
+      help,
+      labelNames: this.names([label]),
+      registers: [this.registry],
+      collect() {
+        for (const [value, amount] of Object.entries(read()))
+          this.set({ ...base, [label]: value }, amount);
+      },
+    });
+  }
+
+  /** A running total that the engine keeps, read at each scrape; by one label, or without ("" as the only key). */
+  total(
+    name: string,
+    help: string,
+    label: string | null,
+    read: () => Record<string, number>,
+  ): void {
+    const { base } = this;
+    new Counter({
+      name,
+      help,
+      labelNames: this.names(label === null ? [] : [label]),
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [value, amount] of Object.entries(read()))
+          this.inc(label === null ? base : { ...base, [label]: value }, amount);
+      },
+    });
+  }
+
+  /** Every listed child exists from the start, at 0. */
+  counter(
+    name: string,
+    help: string,
+    label?: string,
+    children: readonly string[] = [],
+  ): LabelledCounter {
+    const counter = new Counter({
+      name,
+      help,
+      labelNames: this.names(label === undefined ? [] : [label]),
+      registers: [this.registry],
+    });
+    const { base } = this;
+    if (label === undefined) counter.inc(base, 0);
+    else for (const child of children) counter.inc({ ...base, [label]: child }, 0);
+    return {
+      inc: (labels, by = 1) => {
+        if (typeof labels === "object") counter.inc({ ...base, ...labels }, by);
+        else counter.inc(base, labels ?? 1);
+      },
+    };
+  }
+
+  histogram(
+    name: string,
+    help: string,
+    buckets: number[],
+    label?: string,
+    children: readonly string[] = [],
+  ): LabelledHistogram {
+    const histogram = new Histogram({
+      name,
+      help,
+      buckets,
+      labelNames: this.names(label === undefined ? [] : [label]),
+      registers: [this.registry],
+    });
+    const { base } = this;
+    if (label === undefined) histogram.zero(base);
+    else for (const child of children) histogram.zero({ ...base, [label]: child });
+    return {
+      observe: (labels, value) => {
+        if (typeof labels === "object")
+          histogram.observe({ ...base, ...labels }, value ?? 0);
+        else histogram.observe(base, labels);
+      },
+    };
+  }
+}
+
+interface LabelledCounter {
+  /** By `by` (default 1), for these labels; or an amount without labels. */
+  inc(labels?: Record<string, string> | number, by?: number): void;
+}
+
+interface LabelledHistogram {
+  /** A value, or labels and a value. */
+  observe(labels: Record<string, string> | number, value?: number): void;
+}
+
+export type Meters = ReturnType<typeof createMeters>;
+
+/** Every metric of the server, on a registry of its own. */
+export function createMeters(
+  engine: EngineClient,
+  modelName: string,
+  cacheConfig: { enablePrefixCaching: boolean; gpuMemoryUtilization: number },
+) {
+  const make = new Factory({ model_name: modelName, engine: "0" });
+  addEngineState(make, engine);
+  addCacheConfig(make.registry, engine, cacheConfig);
+  return {
+    registry: make.registry,
+    ...tokenMeters(make),
+    ...requestMeters(make, lengths(engine.info.maxModelLen)),
+    ...latencyMeters(make),
+    ...httpMeters(make.registry),
+  };
+}
+
+/** What the engine's last step message says. */
+function addEngineState(make: Factory, engine: EngineClient): void {
+  const stats = (): EngineStats => engine.stats;
+  make.gauge("vllm:num_requests_running", "Requests in the running batch.", () => stats().numRunning);
+  make.gauge("vllm:num_requests_waiting", "Requests queued.", () => stats().numWaiting);
+  make.gauges("vllm:num_requests_waiting_by_reason", "Requests queued, by reason.", "reason", () => ({
+    capacity: stats().numWaiting - stats().numWaitingDeferred,
+    deferred: stats().numWaitingDeferred,
+  }));
+  make.gauge("vllm:kv_cache_usage_perc", "Referenced share of the KV cache, 0 to 1.", () => stats().kvCacheUsage);
+  make.gauge(
+    "octavo_last_step_age_seconds",
+    "Since the last step ended, while work is pending; else 0.",
+    () => engine.numPending > 0 ? Math.max(0, now() - engine.lastStepTime) / 1000 : 0,
+  );
+  make.total("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", null, () => ({
+    "": stats().prefixCacheQueries,
+  }));
+  make.total("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", null, () => ({
+    "": stats().prefixCacheHits,
+  }));
+  make.total("vllm:num_preemptions_total", "Preempted sequences.", null, () => ({ "": stats().numPreemptions }));
+  make.total("octavo_prefix_cache_miss_total", "Requests that missed the prefix cache, by reason.", "reason", () => {
+    const { cold, evicted, salt, tooShort } = stats().prefixCacheMisses;
+    return { cold, evicted, salt, too_short: tooShort };
+  });
+}
+
+/** The configuration as labels; without model_name, as dashboards expect. */
+function addCacheConfig(
+  registry: Registry,
+  engine: EngineClient,
+  config: { enablePrefixCaching: boolean; gpuMemoryUtilization: number },
+): void {
+  const { blockSize, numBlocks, kvCacheDtype } = engine.info;
+  const labels = {
+    engine: "0",
+    block_size: String(blockSize),
+    num_gpu_blocks: String(numBlocks),
+    cache_dtype: kvCacheDtype,
+    enable_prefix_caching: config.enablePrefixCaching ? "True" : "False",
+    gpu_memory_utilization: String(config.gpuMemoryUtilization),
+  };
+  const gauge = new Gauge({
+    name: "vllm:cache_config_info",
+    help: "Information of the KV cache's configuration.",
+    labelNames: Object.keys(labels),
+    registers: [registry],
+  });
+  gauge.set(labels, 1);
+}
+
+function tokenMeters(make: Factory) {
+  return {
+    promptTokens: make.counter("vllm:prompt_tokens_total", "Prompt tokens, cache hits included."),
+    promptTokensBySource: make.counter("vllm:prompt_tokens_by_source_total", "Prompt tokens, by source.", "source", [
+      "local_compute",
+      "local_cache_hit",
+      "external_kv_transfer",
+    ]),
+    promptTokensCached: make.counter("vllm:prompt_tokens_cached_total", "Prompt tokens found in the cache."),
+    generationTokens: make.counter("vllm:generation_tokens_total", "Generated tokens."),
+    requestSuccess: make.counter("vllm:request_success_total", "Requests that ended, by reason.", "finished_reason", [
+      "stop",
+      "length",
+      "abort",
+      "error",
+      "repetition",
+    ]),
+    rejections: make.counter("vllm:admission_rejections_total", "Requests refused at admission.", "reason", [
+      "max_num_queued_reqs",
+      "max_num_queued_tokens",
+    ]),
+    iterationTokens: make.histogram("vllm:iteration_tokens_total", "Tokens computed per engine step.", ITER),
+    stepSeconds: make.histogram("octavo_step_seconds", "Time of an engine step, by stage.", STEP, "stage", STAGES),
+  };
+}
+
+function requestMeters(make: Factory, LEN: number[]) {
+  return {
+    requestPromptTokens: make.histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", LEN),
+    requestGenerationTokens: make.histogram("vllm:request_generation_tokens", "Generated tokens of a request.", LEN),
+    requestMaxGenerationTokens: make.histogram(
+      "vllm:request_max_num_generation_tokens",
+      "Generated tokens of a request's longest choice.",
+      LEN,
+    ),
+    requestMaxTokens: make.histogram("vllm:request_params_max_tokens", "max_tokens of a request.", LEN),
+    requestPrefillTokens: make.histogram(
+      "vllm:request_prefill_kv_computed_tokens",
+      "Prompt tokens computed rather than found in the cache.",
+      LEN,
+    ),
+    requestN: make.histogram("vllm:request_params_n", "n of a request.", N),
+  };
+}
+
+function latencyMeters(make: Factory) {
+  return {
+    timeToFirstToken: make.histogram("vllm:time_to_first_token_seconds", "Arrival to first token.", TTFT),
+    interTokenLatency: make.histogram("vllm:inter_token_latency_seconds", "Between consecutive tokens.", ITL),
+    timePerOutputToken: make.histogram(
+      "vllm:request_time_per_output_token_seconds",
+      "Decode time per token after the first, of a request.",
+      ITL,
+    ),
+    e2eLatency: make.histogram("vllm:e2e_request_latency_seconds", "Arrival to end.", REQ),
+    queueTime: make.histogram("vllm:request_queue_time_seconds", "Arrival to first scheduled.", REQ),
+    prefillTime: make.histogram("vllm:request_prefill_time_seconds", "First scheduled to first token.", REQ),
+    decodeTime: make.histogram("vllm:request_decode_time_seconds", "First token to last token.", REQ),
+    inferenceTime: make.histogram("vllm:request_inference_time_seconds", "First scheduled to last token.", REQ),
+  };
+}
+
+/** These carry no base labels, as in vLLM. */
+function httpMeters(registry: Registry) {
+  const labelNames = ["method", "status", "handler"];
+  return {
+    httpRequests: new Counter({
+      name: "http_requests_total",
+      help: "HTTP requests.",
+      labelNames,
+      registers: [registry],
+    }),
+    httpDuration: new Histogram({
+      name: "http_request_duration_seconds",
+      help: "Time to answer an HTTP request.",
+      labelNames,
+      buckets: REQ,
+      registers: [registry],
+    }),
+  };
+}

@@ -1,0 +1,75 @@
+import type { ServerResponse } from "node:http";
+import type { FastifyReply } from "fastify";
+
+/** Server-sent events of all connections: what a step brings is gathered and written once, when the step's dispatch ends. */
+export class StreamHub {
+  private readonly dirty = new Set<EventStream>();
+
+  /** @param maxBacklogBytes a reader further behind than this is dropped */
+  constructor(private readonly maxBacklogBytes: number) {}
+
+  /** Sends the headers at once and hands the connection over. */
+  open(reply: FastifyReply): EventStream {
+    reply.hijack();
+    return new EventStream(reply, this.maxBacklogBytes, this.dirty);
+  }
+
+  /** Writes what has been gathered on every connection. */
+  flush(): void {
+    for (const stream of this.dirty) stream.flush();
+    this.dirty.clear();
+  }
+}
+
+/** One connection's events. After `end`, or when the connection is gone, everything is dropped. */
+export class EventStream {
+  private readonly raw: ServerResponse;
+  private pending = "";
+  private ending = false;
+
+  constructor(
+    reply: FastifyReply,
+    private readonly maxBacklogBytes: number,
+    private readonly dirty: Set<EventStream>,
+  ) {
+    this.raw = reply.raw;
+    for (const [name, value] of Object.entries(reply.getHeaders()))
+      if (value !== undefined) this.raw.setHeader(name, value);
+    this.raw.writeHead(200, {
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache",
+      connection: "keep-alive",
+      // Proxies that buffer (nginx) would hold tokens back.
+      "x-accel-buffering": "no",
+    });
+    this.raw.flushHeaders();
+  }
+
+  /** Queues one event; `json` is its data, already serialized. */
+  event(json: string): void {
+    if (this.ending || this.raw.destroyed) return;
+    this.pending += `data: ${json}\n\n`;
+    this.dirty.add(this);
+  }
+
+  /** Queues the last event and the end of the answer. */
+  done(): void {
+    this.event("[DONE]");
+    this.ending = true;
+    this.dirty.add(this);
+  }
+
+  /**
+   * Writes what is queued. A reader so far behind that more than the bound lies unsent is cut off: its socket is
+   * destroyed, and the request with it (a closed connection aborts).
+   */
+  flush(): void {
+    if (this.raw.destroyed || this.raw.writableEnded) return;
+    if (this.pending !== "") {
+      this.raw.write(this.pending);
+      this.pending = "";
+    }
+    if (this.ending) this.raw.end();
+    else if (this.raw.writableLength > this.maxBacklogBytes) this.raw.destroy();
+  }
+}
