@@ -9,6 +9,7 @@ import type { MemoryPlan } from "./memory-plan.js";
 import type { EngineInfo, FromEngine } from "./messages.js";
 import { prepareModel } from "./prepare-model.js";
 import type { PreparedModel } from "./prepare-model.js";
+import { slidingWindowOf } from "./sliding-window.js";
 
 export interface StartedEngine {
   engine: Engine;
@@ -59,7 +60,9 @@ export async function startEngine(
     emit({ type: "progress", phase: "weights", done, total }),
   );
   try {
-    const engine = new Engine(runner, config);
+    const engine = new Engine(runner, config, {
+      slidingWindow: slidingWindowOf(model.program),
+    });
     emit({ type: "ready", info, memory: runner.memory });
     return { engine, runner };
   } catch (error) {
