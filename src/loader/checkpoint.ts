@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import type { Checkpoint, CheckpointTensor } from "../../models/checkpoint.js";
-import { OctavoError } from "../core/errors.js";
+import type { OctavoError } from "../core/errors.js";
 import { Fields, invalidModel, readJsonFile } from "./fields.js";
 import { readSafetensorsHeader } from "./safetensors.js";
 

@@ -2,7 +2,8 @@ import type {
   LinearQuantization,
   Quantization,
 } from "../../models/checkpoint.js";
-import { Fields, isObject } from "./fields.js";
+import type { Fields} from "./fields.js";
+import { isObject } from "./fields.js";
 import { requireFourBits, unsupportedField } from "./quantization-fields.js";
 
 /** Modules that a config group is for, or that are left as they are. */

@@ -1,0 +1,84 @@
+/** Whole models through the native runner against float64 forward passes that are independent of this project. */
+import { existsSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { prepareModel } from "../../src/engine/prepare-model.js";
+import type { Open } from "../native/support.js";
+import {
+  generate,
+  goldenCases,
+  goldenLogits,
+  openModel,
+  relativeRms,
+} from "./golden-support.js";
+import type { Continuation, GoldenCase } from "./golden-support.js";
+
+const MODELS = path.resolve("../shared/models");
+const present = existsSync(MODELS);
+const names = present ? readdirSync(MODELS).sort() : [];
+/** Tokens whose two best candidates are closer than this may come out either way. */
+const CLEAR_MARGIN = 0.01;
+
+if (!present) it.skip("goldens: ../shared/models is missing", () => undefined);
+
+describe.each(["reference", "cpu"])("on %s", (device) => {
+  describe.each(names)("%s", (name) => {
+    const directory = path.join(MODELS, name);
+    let opened: Open;
+    let int4 = false;
+    beforeAll(async () => {
+      const model = await prepareModel({
+        model: directory,
+        modelFile: null,
+        loadFormat: "auto",
+      });
+      int4 = model.program.linears.some((l) => l.scheme !== "dense");
+      opened = openModel(model, device);
+    });
+    afterAll(() => opened.runner.close());
+
+    it.each([64, 7])("equals its goldens in chunks of %i", (chunk) => {
+      for (const golden of goldenCases(directory)) {
+        const length = golden.greedy_token_ids.length;
+        const came = generate(opened, golden.prompt_token_ids, length, chunk);
+        expectContinuation(came, golden, int4 ? 4e-3 : 2e-3);
+      }
+    });
+
+    it.runIf(goldenLogits(directory))("has its prompt logits", () => {
+      const expected = goldenLogits(directory) as Float32Array;
+      const [golden] = goldenCases(directory) as [GoldenCase];
+      for (const chunk of [64, 7]) {
+        const { promptLogits } = generate(
+          opened,
+          golden.prompt_token_ids,
+          1,
+          chunk,
+        );
+        expect(promptLogits.length).toBe(expected.length);
+        const error = relativeRms(promptLogits, expected);
+        expect(error).toBeLessThan(int4 ? 2e-3 : 1e-3);
+      }
+    });
+  });
+});
+
+function expectContinuation(
+  came: Continuation,
+  golden: GoldenCase,
+  tolerance: number,
+): void {
+  const unclear = golden.top5.findIndex(
+    ([first, second]) => (first?.[1] ?? 0) - (second?.[1] ?? 0) < CLEAR_MARGIN,
+  );
+  const clear = unclear < 0 ? golden.greedy_token_ids.length : unclear;
+  expect(clear).toBeGreaterThan(0);
+  expect(came.tokens.slice(0, clear)).toEqual(
+    golden.greedy_token_ids.slice(0, clear),
+  );
+  for (let i = 0; i < clear; i++)
+    expect(
+      Math.abs((came.logprobs[i] ?? NaN) - (golden.logprobs[i] ?? NaN)),
+      `log-probability of token ${i}`,
+    ).toBeLessThan(tolerance);
+}
