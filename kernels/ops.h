@@ -1,15 +1,16 @@
 // The table of ops: everything a backend computes, filled once by each (reference, cpu, cuda).
 //
-// Plain data and function pointers only, so that a backend can be a shared library opened at run time. Nothing
-// here knows about JavaScript, files or models. Every pointer says its shape; all matrices are row-major.
+// Plain data and function pointers only, so that a backend can be a shared library opened at run time.
+// Nothing here knows about JavaScript, files or models. Every pointer says its shape; all matrices are
+// row-major.
 //
 // Rules that hold for every backend:
 //  - An op returns 0, or non-zero after Context::fail(); it never throws, aborts or prints.
-//  - Ops on one context are called from one thread at a time and run in order. They may be asynchronous: results
-//    are visible to the host after sync().
-//  - A row's result depends on nothing but that row's inputs and the weights: the order of every reduction is fixed
-//    by the weight's shape (linear: N and K) and by absolute position (attention), never by how many rows or
-//    sequences are in the call. This is what makes a request's tokens independent of its batch.
+//  - Ops on one context are called from one thread at a time and run in order. They may be asynchronous:
+//    results are visible to the host after sync().
+//  - A row's result depends on nothing but that row's inputs and the weights: the order of every reduction
+//    is fixed by the weight's shape (linear: N and K) and by absolute position (attention), never by how
+//    many rows or sequences are in the call. This makes a request's tokens independent of its batch.
 //  - The caller (native/) has validated every id, slot, row and length.
 #pragma once
 #include <cstddef>
@@ -18,12 +19,14 @@
 namespace octavo {
 
 constexpr uint32_t kOpsAbiVersion = 1;
-constexpr int kBlockSize = 16;     // tokens per KV block (page)
-constexpr int kMaxLogprobs = 20;   // columns of SampleArgs::topIds and topLogprobs
+constexpr int kBlockSize = 16;    // tokens per KV block (page)
+constexpr int kMaxLogprobs = 20;  // columns of SampleArgs::topIds and topLogprobs
 
 enum class DType : int32_t { F32 = 0, F16 = 1, BF16 = 2, I32 = 3 };
 
-inline size_t dtypeSize(DType t) { return t == DType::F32 || t == DType::I32 ? 4 : 2; }
+inline size_t dtypeSize(DType t) {
+  return t == DType::F32 || t == DType::I32 ? 4 : 2;
+}
 
 struct Context;  // a backend's own state: device, stream, thread pool, scratch
 struct Linear;   // a backend's own form of one linear layer's weights
@@ -38,7 +41,8 @@ struct OpenOptions {
   int32_t vocabSize;
 };
 
-// A tensor in host memory (usually a mapped file: may be unaligned for its type, valid until the context closes).
+// A tensor in host memory (usually a mapped file: may be unaligned for its type, valid until the context
+// closes).
 struct HostTensor {
   const void* data;  // null: absent
   DType dtype;
@@ -53,11 +57,12 @@ enum class LinearScheme : int32_t { Dense = 0, AwqInt4 = 1, GptqInt4 = 2, Compre
 //   Dense           weight [N, K] f32 | f16 | bf16
 //   AwqInt4         weight = qweight I32 [K, N/8], zeros = qzeros I32 [K/g, N/8], scales F16 [K/g, N];
 //                   nibble i of a word is column 8c + ORDER[i], ORDER = 0 2 4 6 1 3 5 7;  w = (q - z) * s
-//   GptqInt4        weight = qweight I32 [K/8, N] (nibble i = row 8r + i), zeros = qzeros I32 [K/g, N/8] or absent
-//                   (symmetric: z = 8), nibble i of a zero word = z - zeroOffset at column 8c + i; scales [K/g, N]
+//   GptqInt4        weight = qweight I32 [K/8, N] (nibble i = row 8r + i), zeros = qzeros I32 [K/g, N/8]
+//                   or absent (symmetric: z = 8), nibble i of a zero word = z - zeroOffset at column 8c + i;
+//                   scales [K/g, N]
 //   CompressedInt4  weight = weight_packed I32 [N, ceil(K/8)] (nibble i = column 8c + i, stored + 8),
-//                   zeros = weight_zero_point I32 [ceil(N/8), K/g] (nibble i = row 8r + i, stored + 8) or absent
-//                   (z = 8 in stored units), scales = weight_scale [N, K/g]
+//                   zeros = weight_zero_point I32 [ceil(N/8), K/g] (nibble i = row 8r + i, stored + 8) or
+//                   absent (z = 8 in stored units), scales = weight_scale [N, K/g]
 struct LinearPart {
   HostTensor weight;
   HostTensor scales;  // f16, bf16 or f32
@@ -68,12 +73,13 @@ struct LinearPart {
 
 struct LinearSource {
   LinearScheme scheme;
-  int64_t k;              // inputs
-  int64_t n;              // outputs, the sum of the parts
-  int32_t groupSize;      // K-wise; divides K. Dense: 0
-  int32_t zeroOffset;     // GPTQ: 1 (or 0 for gptq_v2); else 0
-  int32_t siluMulPairs;   // 1: two parts of equal n, gate then up, used with Epilogue::SiluMul: out = silu(gate) * up
-  int32_t numParts;       // 1..3
+  int64_t k;             // inputs
+  int64_t n;             // outputs, the sum of the parts
+  int32_t groupSize;     // K-wise; divides K. Dense: 0
+  int32_t zeroOffset;    // GPTQ: 1 (or 0 for gptq_v2); else 0
+  int32_t siluMulPairs;  // 1: two parts of equal n, gate then up, used with Epilogue::SiluMul: out =
+                         // silu(gate) * up
+  int32_t numParts;      // 1..3
   LinearPart parts[3];
 };
 
@@ -83,7 +89,8 @@ enum class Epilogue : int32_t {
   Add = 2,      // out += y (residual)
 };
 
-// Activations are f32 on reference and cpu (a GPU backend may keep f16): "act" below. Strides are in elements.
+// Activations are f32 on reference and cpu (a GPU backend may keep f16): "act" below. Strides are in
+// elements.
 struct Rows {
   void* data;      // act [count, width]
   int64_t stride;  // elements from one row to the next, >= width
@@ -104,10 +111,10 @@ struct EmbedArgs {
 };
 
 struct RmsNormArgs {
-  Rows in;             // [rows, width]
-  Rows residual;       // data null: none; else residual += in first, and residual is normed
+  Rows in;              // [rows, width]
+  Rows residual;        // data null: none; else residual += in first, and residual is normed
   const Dense* weight;  // [width]
-  Rows out;            // may alias in
+  Rows out;             // may alias in
   int32_t rows, width;
   float eps;
 };
@@ -120,16 +127,16 @@ struct LinearArgs {
   Epilogue epilogue;
 };
 
-// Optional per-head RMS norm of q and k (Qwen3), then rotary embedding of q (in place) and k, then k and v into the
-// cache. qkv is [rows, (numHeads + 2 numKvHeads) * headDim]: q heads, k heads, v heads.
+// Optional per-head RMS norm of q and k (Qwen3), then rotary embedding of q (in place) and k, then k and v
+// into the cache. qkv is [rows, (numHeads + 2 numKvHeads) * headDim]: q heads, k heads, v heads.
 struct RopeStoreKvArgs {
   Rows qkv;
   int32_t rows;
   const int32_t* positions;    // [rows]
   const int32_t* slotMapping;  // [rows]: block * kBlockSize + offset
-  const float* cosSin;         // [maxContext][rotaryDim]: rotaryDim/2 cosines, then rotaryDim/2 sines; null: no rope
-  int32_t rotaryDim;           // <= headDim, even; the rest of a head is left as it is
-  int32_t interleaved;         // 0: pairs (i, i + rotaryDim/2) (Hugging Face); 1: pairs (2i, 2i + 1)
+  const float* cosSin;  // [maxContext][rotaryDim]: rotaryDim/2 cosines, then rotaryDim/2 sines; null: no rope
+  int32_t rotaryDim;    // <= headDim, even; the rest of a head is left as it is
+  int32_t interleaved;  // 0: pairs (i, i + rotaryDim/2) (Hugging Face); 1: pairs (2i, 2i + 1)
   int32_t numHeads, numKvHeads, headDim;
   const Dense* qNorm;  // [headDim] or null
   const Dense* kNorm;  // [headDim] or null
@@ -137,10 +144,11 @@ struct RopeStoreKvArgs {
   KvLayer kv;
 };
 
-// Causal attention of ragged sequences over paged keys and values. Token i of sequence s (row queryStart[s] + i) is at
-// position contextLens[s] - count + i and sees positions (p - window, p] of its own sequence.
-// The reduction walks fixed segments of kAttentionSegment positions by absolute position and merges (max, sum,
-// accumulator) in order, in every kernel. Blocks wholly before the window may hold garbage and are never read.
+// Causal attention of ragged sequences over paged keys and values. Token i of sequence s (row queryStart[s] +
+// i) is at position contextLens[s] - count + i and sees positions (p - window, p] of its own sequence. The
+// reduction walks fixed segments of kAttentionSegment positions by absolute position and merges (max, sum,
+// accumulator) in order, in every kernel. Blocks wholly before the window may hold garbage and are never
+// read.
 constexpr int kAttentionSegment = 512;
 struct AttentionArgs {
   Rows q;    // [rows, numHeads * headDim]
@@ -169,9 +177,9 @@ struct AddArgs {
 };
 
 struct GatherRowsArgs {
-  Rows in;                // [*, width]
-  const int32_t* index;   // [rows]
-  Rows out;               // [rows, width]
+  Rows in;               // [*, width]
+  const int32_t* index;  // [rows]
+  Rows out;              // [rows, width]
   int32_t rows, width;
 };
 
@@ -181,13 +189,17 @@ struct SoftcapArgs {
   float cap;
 };
 
-// Chooses one token a row. Order: mask (allowed ids), bias (banned ids are -inf); repetition penalty over prompt and
-// output, presence and frequency over output; temperature; min-p; top-k; top-p over what is left, renormalised (the
-// smallest set, in descending order, whose probability reaches topP). Ties go to the lowest id everywhere. Then
-// argmax of (logit / temperature + Gumbel noise); temperature 0 is argmax after bias and penalties.
+// Chooses one token a row. Order: mask (allowed ids), bias (banned ids are -inf); repetition penalty over
+// prompt and output, presence and frequency over output; temperature; min-p; top-k; top-p over what is left,
+// renormalised (the smallest set, in descending order, whose probability reaches topP). Ties go to the lowest
+// id everywhere. Then argmax of (logit / temperature + Gumbel noise); temperature 0 is argmax after bias and
+// penalties. What is not a number counts as -inf; with nothing left, the lowest id that mask and bias allow.
+//
 // Gumbel noise of token t at position p: word (t & 3) of Philox4x32-10 with counter (p, t >> 2, 0, 0) and key
 // (seedLo, seedHi); u = (word + 0.5) * 2^-32; noise = -log(-log(u)).   [Salmon et al. 2011, Random123]
-// Log-probabilities and ranks are of the raw logits (before everything above); rank 1 is the most likely.
+//
+// Log-probabilities and ranks are of the raw logits (before everything above); rank 1 is the most likely, and
+// of equal logits the lower id comes first. Where none are wanted, 0 is written for both.
 struct SampleArgs {
   const float* logits;  // [rows, vocab], not modified
   int64_t stride;       // elements
@@ -205,8 +217,8 @@ struct SampleArgs {
   const int32_t* maskRow;  // -1, or the row of masks
   const uint32_t* masks;   // [*, ceil(vocab / 32)]: bit (t & 31) of word t / 32 set: token t is allowed
   // per sequence slot
-  const int32_t* history;     // [slots, maxContext] token ids by position
-  const int32_t* numPrompt;   // [slots] positions below it are prompt
+  const int32_t* history;    // [slots, maxContext] token ids by position
+  const int32_t* numPrompt;  // [slots] positions below it are prompt
   int32_t maxContext;
   // out, [rows]
   int32_t* sampledIds;
@@ -221,9 +233,10 @@ struct Ops {
   const char* name;     // "reference", "cpu", ...
   DType activation;     // type of every Rows
 
-  Context* (*open)(const OpenOptions*, char* error, size_t errorSize);  // null on failure, with the reason in error
-  void (*close)(Context*);                                              // frees everything made from the context
-  const char* (*lastError)(const Context*);                             // after an op returned non-zero
+  Context* (*open)(const OpenOptions*, char* error,
+                   size_t errorSize);        // null on failure, with the reason in error
+  void (*close)(Context*);                   // frees everything made from the context
+  const char* (*lastError)(const Context*);  // after an op returned non-zero
 
   // Device memory, 64-byte aligned, zeroed. Host memory that the device reads quickly (pinned on a GPU).
   void* (*alloc)(Context*, size_t bytes);
@@ -234,8 +247,8 @@ struct Ops {
   int (*download)(Context*, void* dst, const void* src, size_t bytes);
   int (*sync)(Context*);
 
-  // Weights. loadLinear repacks into the backend's own form and keeps nothing of the source; loadDense with keep != 0
-  // may go on reading the source in place until the context closes (an embedding in a mapped file).
+  // Weights. loadLinear repacks into the backend's own form and keeps nothing of the source; loadDense with
+  // keep != 0 may go on reading the source in place until the context closes (an embedding in a mapped file).
   Linear* (*loadLinear)(Context*, const LinearSource*);
   Dense* (*loadDense)(Context*, const HostTensor*, int keep);
   size_t (*linearBytes)(const LinearSource*);  // what loadLinear will take
@@ -251,8 +264,8 @@ struct Ops {
   int (*softcap)(Context*, const SoftcapArgs*);
   int (*sample)(Context*, const SampleArgs*);
 
-  DType kvDefault;                            // KV page type when none is asked for
-  int (*setKvDType)(Context*, DType);         // before the first op; non-zero: this backend has no kernels for it
+  DType kvDefault;                     // KV page type when none is asked for
+  int (*setKvDType)(Context*, DType);  // before the first op; non-zero: this backend has no kernels for it
   int (*numThreads)(const Context*);
 };
 

@@ -4,12 +4,18 @@
 // of the file, picks one with OCTAVO_SELECT. Everything else must be included before: headers of the standard
 // library must not be compiled with instructions that a processor may lack.
 //
-// In a kernel file:      #ifdef OCTAVO_ISA
-//                        namespace octavo::cpu::OCTAVO_ISA { ...kernels, in an anonymous namespace, no
-//                        lambdas (GCC forgets their instruction set)... } #else #define OCTAVO_KERNEL_FILE
-//                        "add.cc" #include "foreach_isa.h"
-//                        ...op, with OCTAVO_SELECT(isa, kernel)(arguments)...
-//                        #endif
+// A kernel file, for example add.cc:
+//
+//   #ifdef OCTAVO_ISA
+//   namespace octavo::cpu::OCTAVO_ISA { kernels, in an anonymous namespace }
+//   #else
+//   #define OCTAVO_KERNEL_FILE "add.cc"
+//   #include "foreach_isa.h"
+//   the op, which calls OCTAVO_SELECT(isa, kernel)(arguments)
+//   #endif
+//
+// No lambdas in kernels: GCC compiles those without the instruction set. Long kernels have a header of their
+// own.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
