@@ -46,11 +46,11 @@ function runLoop(host: EngineHost, port: MessagePort, bell: Int32Array): void {
 /** False: the client wants the engine to end. */
 function receiveAll(host: EngineHost, port: MessagePort): boolean {
   for (;;) {
-    const received = receiveMessageOnPort(port) as
-      { message: ToEngine } | undefined;
+    const received = receiveMessageOnPort(port);
     if (!received) return true;
-    if (received.message.type === "close") return false;
-    host.receive(received.message);
+    const message = received.message as ToEngine;
+    if (message.type === "close") return false;
+    host.receive(message);
   }
 }
 

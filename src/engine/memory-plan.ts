@@ -4,6 +4,7 @@ import { OctavoError } from "../core/errors.js";
 import { MAX_BIAS_PER_ROW, MAX_LOGPROBS } from "../core/sampling-params.js";
 import type { Program } from "../program/program.js";
 import type { KvCacheDType, RunnerSizes } from "../runner/addon.js";
+import { ARENA_ARRAYS } from "../runner/step-arena.js";
 
 const GIB = 2 ** 30;
 /** Activations are f32. */
@@ -15,6 +16,10 @@ const DEFAULT_HOST_KV_BYTES = 4 * GIB;
 const MIN_SAMPLES = 64;
 /** Rows of logits held at once: [64, vocabSize] floats. */
 const MAX_LOGITS_ROWS = 64;
+/** Two that are packed, native's checked copy of each, and the one on the device. */
+const NUM_ARENAS = 5;
+/** Each of an arena's arrays begins on a cache line. */
+const ARENA_PADDING = 64 * Object.keys(ARENA_ARRAYS).length;
 /** kBlockSize * numBlocks is an int32. */
 const MAX_BLOCKS = Math.floor(0x7fffffff / BLOCK_SIZE);
 
@@ -201,7 +206,7 @@ function numSamples(config: MemoryPlanInput["config"]): number {
   );
 }
 
-/** Activations, rope tables, token histories, and the arenas: two that are packed and native's own copies of them. */
+/** Activations, rope tables, token histories, prompt lengths, and the arenas. */
 function workspaceBytes(
   { config, program }: MemoryPlanInput,
   modelLen: number,
@@ -213,9 +218,12 @@ function workspaceBytes(
   let ropeColumns = 0;
   for (const rope of program.ropes)
     ropeColumns += 2 * rope.inverseFrequencies.length;
-  const history = config.maxNumSeqs * modelLen;
+  const history = config.maxNumSeqs * (modelLen + 1);
   const words = activations + ropeColumns * modelLen + history;
-  return words * ACTIVATION_BYTES + 4 * arenaBytes(config, program, modelLen);
+  return (
+    words * ACTIVATION_BYTES +
+    NUM_ARENAS * arenaBytes(config, program, modelLen)
+  );
 }
 
 /** See step-arena.ts; every element but the timings is 4 bytes. */
@@ -231,10 +239,11 @@ function arenaBytes(
     2 * MAX_LOGPROBS +
     Math.ceil(program.vocabSize / 32);
   return (
+    ARENA_PADDING +
     4 *
-    (3 * config.maxNumBatchedTokens +
-      perSeq * config.maxNumSeqs +
-      perSample * numSamples(config))
+      (3 * config.maxNumBatchedTokens +
+        perSeq * config.maxNumSeqs +
+        perSample * numSamples(config))
   );
 }
 
