@@ -41,6 +41,10 @@ export class Sequence {
   numPreemptions = 0;
   /** Prompt log-probabilities already reported: positions [0, numPromptLogprobs). */
   numPromptLogprobs = 0;
+  /** Prompt tokens computed for it, not found in the cache; recomputation after a preemption is not counted. */
+  numPromptTokensComputed = 0;
+  /** Its masks depend on the output so far (bad words of several tokens), so it is not run ahead of what is booked. */
+  readonly needsBookedTokens: boolean;
   /** Order of admission among equals: the youngest is preempted first. */
   readonly arrivalOrder: number;
   /** Milliseconds (Request.arrivalTime's clock); 0 until it happens. */
@@ -61,6 +65,9 @@ export class Sequence {
     this.tokens.set(request.promptTokenIds);
     this.blockTable = blockTable;
     this.arrivalOrder = arrivalOrder;
+    this.needsBookedTokens = request.params.badWordsTokenIds.some(
+      (word) => word.length > 1,
+    );
   }
 
   get numOutputTokens(): number {

@@ -31,6 +31,8 @@ export interface RunnerLimits {
 export interface ModelRunner {
   readonly limits: RunnerLimits;
   readonly memory: RunnerMemory;
+  /** What the last launch and collect took of the caller's thread, where it is measured; launch without packing. */
+  readonly seconds?: { pack: number; launch: number; collect: number };
   launch(batch: ScheduledBatch): void;
   /** Waits for the oldest launch. Throws OctavoError device_error when it failed. */
   collect(): StepOutput;

@@ -1,0 +1,302 @@
+import { ScheduledBatch } from "../core/batch.js";
+import { now } from "../core/config.js";
+import type { EngineConfig } from "../core/config.js";
+import { OctavoError } from "../core/errors.js";
+import { TokenEvents } from "../core/events.js";
+import { FinishReason } from "../core/request.js";
+import type { Request } from "../core/request.js";
+import type { Sequence } from "../core/sequence.js";
+import type { BlockHash } from "../kv/prefix-cache.js";
+import type { ModelRunner, StepOutput } from "../runner/runner.js";
+import { Timing } from "../runner/step-arena.js";
+import { Scheduler } from "../scheduler/scheduler.js";
+import type { SchedulerReport } from "../scheduler/scheduler.js";
+import type { AdmittedRequest, FinishedChoice } from "./messages.js";
+import type { EngineStats } from "./stats.js";
+
+export interface EngineOptions {
+  /** When every layer of the model is windowed: tokens that a position sees, itself included. */
+  slidingWindow?: number | null;
+  /** For tests: a weak hash of prefixes. */
+  hash?: BlockHash;
+}
+
+/** What a step brought; reused by the next one. */
+export interface StepResult {
+  readonly events: TokenEvents;
+  readonly finished: FinishedChoice[];
+  readonly admitted: AdmittedRequest[];
+  readonly stats: EngineStats;
+}
+
+/**
+ * Schedules, steps and books; synchronous, without threads and promises. Two loops that give the same output:
+ *
+ *   plain   schedule n, launch n, collect n, update n
+ *   ahead                schedule n+1, launch n+1, collect n, update n       (n was launched by the call before)
+ *
+ * One step ahead, the tokens of n are not known while n+1 is scheduled: they are named by their rows. A sequence that n
+ * ends has a garbage row in n+1, which is dropped when n+1 is booked.
+ */
+export class Engine {
+  readonly scheduler: Scheduler;
+  private readonly report: SchedulerReport = {
+    events: new TokenEvents(),
+    finished: [],
+    finishReasons: [],
+    admitted: [],
+  };
+  private readonly result: StepResult;
+  private readonly batches: [ScheduledBatch, ScheduledBatch];
+  /** Launched and not collected. */
+  private pending: ScheduledBatch | null = null;
+  /** The report has been returned by a step: to be cleared before more is added. */
+  private delivered = false;
+
+  /** Throws invalid_config when the KV cache can't hold one sequence of the model's length. */
+  constructor(
+    private readonly runner: ModelRunner,
+    private readonly config: Pick<
+      EngineConfig,
+      | "blockSize"
+      | "maxNumSeqs"
+      | "maxNumBatchedTokens"
+      | "longPrefillTokenThreshold"
+      | "enablePrefixCaching"
+      | "asyncScheduling"
+      | "schedulingPolicy"
+    >,
+    options: EngineOptions = {},
+  ) {
+    const { limits } = runner;
+    this.scheduler = new Scheduler(
+      {
+        blockSize: config.blockSize,
+        maxNumSeqs: Math.min(config.maxNumSeqs, limits.maxNumSeqs),
+        maxNumBatchedTokens: Math.min(
+          config.maxNumBatchedTokens,
+          limits.maxNumTokens,
+        ),
+        longPrefillTokenThreshold: config.longPrefillTokenThreshold,
+        enablePrefixCaching: config.enablePrefixCaching,
+        schedulingPolicy: config.schedulingPolicy,
+        numBlocks: limits.numBlocks,
+        maxModelLen: limits.maxModelLen,
+        maxNumSamples: limits.maxNumSamples,
+        slidingWindow: options.slidingWindow ?? null,
+        ...(options.hash && { hash: options.hash }),
+      },
+      this.report,
+    );
+    this.batches = [
+      new ScheduledBatch(limits.maxNumSeqs),
+      new ScheduledBatch(limits.maxNumSeqs),
+    ];
+    this.result = {
+      events: this.report.events,
+      finished: [],
+      admitted: [],
+      stats: newStats(limits.numBlocks),
+    };
+  }
+
+  /** Nothing to compute, to collect or to report. */
+  get idle(): boolean {
+    return (
+      !this.scheduler.hasUnfinished && !this.pending && !this.hasSomethingToTell
+    );
+  }
+
+  /** Throws context_length_exceeded or invalid_request, and nothing changes. */
+  add(request: Request): void {
+    this.scheduler.add(request);
+  }
+
+  /** Ends choices (-1: all) of a request before the next step; what is under way for them is dropped. */
+  abort(handle: number, choice: number, reason: "abort" | "stop"): void {
+    this.clearDelivered();
+    this.scheduler.abort(handle, choice, FinishReason[reason]);
+  }
+
+  /**
+   * One step, or the report of what ended without one; null when there is neither. The result is valid until the next
+   * call. A failure of the runner ends every request with an error (told by the next call) and is thrown on.
+   */
+  step(): StepResult | null {
+    this.clearDelivered();
+    const { stats } = this.result;
+    stats.iterationTokens = 0;
+    try {
+      this.computeStep();
+    } catch (error) {
+      throw this.fail(error);
+    }
+    if (stats.iterationTokens === 0 && !this.hasSomethingToTell) return null;
+    return this.deliver();
+  }
+
+  /** Throws internal_error when the books don't balance. O(blocks): for tests and idle moments. */
+  checkIntegrity(): void {
+    this.scheduler.checkIntegrity();
+  }
+
+  /** Forgets cached prefixes; requests under way are not touched. True: it is always possible. */
+  resetPrefixCache(): boolean {
+    this.scheduler.kv.resetPrefixCache();
+    return true;
+  }
+
+  private computeStep(): void {
+    const { stepSeconds } = this.result.stats;
+    stepSeconds.schedule = stepSeconds.pack = stepSeconds.launch = 0;
+    const current = this.pending ?? this.launchNext(this.batches[0]);
+    if (!current) return;
+    const ahead = this.config.asyncScheduling
+      ? this.launchNext(this.otherThan(current))
+      : null;
+    const collecting = performance.now();
+    const output = this.runner.collect();
+    const updating = performance.now();
+    this.pending = ahead;
+    this.result.stats.iterationTokens = this.scheduler.update(current, output);
+    this.noteTimes(output, collecting, updating);
+    this.result.stats.numSteps++;
+  }
+
+  private otherThan(batch: ScheduledBatch): ScheduledBatch {
+    return batch === this.batches[0] ? this.batches[1] : this.batches[0];
+  }
+
+  /** Schedules into `batch` and launches it; null when there is nothing to compute. */
+  private launchNext(batch: ScheduledBatch): ScheduledBatch | null {
+    const { stepSeconds } = this.result.stats;
+    const start = performance.now();
+    this.scheduler.schedule(batch);
+    const scheduled = performance.now();
+    stepSeconds.schedule += (scheduled - start) / 1e3;
+    if (batch.numSeqs === 0) return null;
+    this.runner.launch(batch);
+    const pack = this.runner.seconds?.pack ?? 0;
+    stepSeconds.pack += pack;
+    stepSeconds.launch += (performance.now() - scheduled) / 1e3 - pack;
+    return batch;
+  }
+
+  private noteTimes(
+    output: StepOutput,
+    collecting: number,
+    updating: number,
+  ): void {
+    const { stepSeconds } = this.result.stats;
+    stepSeconds.device = (output.timings[Timing.total] ?? 0) / 1e6;
+    stepSeconds.collect = (updating - collecting) / 1e3;
+    stepSeconds.update = (performance.now() - updating) / 1e3;
+  }
+
+  /** The runner is lost: whatever was launched never comes, and every request ends. */
+  private fail(error: unknown): OctavoError {
+    this.pending = null;
+    this.scheduler.abortAll(FinishReason.error);
+    if (error instanceof OctavoError) return error;
+    const message = error instanceof Error ? error.message : String(error);
+    return new OctavoError("device_error", message, null, { cause: error });
+  }
+
+  private get hasSomethingToTell(): boolean {
+    if (this.delivered) return false;
+    const { events, finished, admitted } = this.report;
+    return events.count + finished.length + admitted.length > 0;
+  }
+
+  private clearDelivered(): void {
+    if (!this.delivered) return;
+    this.delivered = false;
+    this.report.events.clear();
+    this.report.finished.length = 0;
+    this.report.finishReasons.length = 0;
+    this.report.admitted.length = 0;
+    this.result.finished.length = 0;
+    this.result.admitted.length = 0;
+  }
+
+  private deliver(): StepResult {
+    const { finished, finishReasons, admitted } = this.report;
+    for (let i = 0; i < finished.length; i++)
+      this.result.finished.push(
+        describeFinished(
+          finished[i] as Sequence,
+          finishReasons[i] as FinishReason,
+        ),
+      );
+    for (const sequence of admitted)
+      this.result.admitted.push({
+        handle: sequence.request.handle,
+        numCachedTokens: sequence.numCachedTokens,
+        scheduledTime: sequence.firstScheduledTime,
+      });
+    this.fillStats();
+    this.delivered = true;
+    return this.result;
+  }
+
+  private fillStats(): void {
+    const { stats } = this.result;
+    const { kv, admission } = this.scheduler;
+    stats.numRunning = this.scheduler.numRunning;
+    stats.numWaitingDeferred = this.scheduler.numDeferred;
+    stats.numWaiting = this.scheduler.numQueued + stats.numWaitingDeferred;
+    stats.kvCacheUsage = kv.usage;
+    stats.numFreeBlocks = kv.numFreeBlocks;
+    stats.numPreemptions = this.scheduler.numPreemptions;
+    stats.prefixCacheQueries = admission.prefixQueries;
+    stats.prefixCacheHits = admission.prefixHits;
+    stats.prefixCacheMisses.cold = admission.prefixMisses.cold;
+    stats.prefixCacheMisses.evicted = admission.prefixMisses.evicted;
+    stats.prefixCacheMisses.salt = admission.prefixMisses.salt;
+    stats.prefixCacheMisses.tooShort = admission.prefixMisses.tooShort;
+    stats.time = now();
+  }
+}
+
+function describeFinished(
+  sequence: Sequence,
+  finish: FinishReason,
+): FinishedChoice {
+  return {
+    handle: sequence.request.handle,
+    choice: sequence.choice,
+    finish,
+    numOutputTokens: sequence.numOutputTokens,
+    numComputedPromptTokens: sequence.numPromptTokensComputed,
+    numPreemptions: sequence.numPreemptions,
+    firstScheduledTime: sequence.firstScheduledTime,
+    firstTokenTime: sequence.firstTokenTime,
+    lastTokenTime: sequence.lastTokenTime,
+  };
+}
+
+function newStats(numBlocks: number): EngineStats {
+  return {
+    numRunning: 0,
+    numWaiting: 0,
+    numWaitingDeferred: 0,
+    kvCacheUsage: 0,
+    numFreeBlocks: numBlocks,
+    numBlocks,
+    numPreemptions: 0,
+    prefixCacheQueries: 0,
+    prefixCacheHits: 0,
+    prefixCacheMisses: { cold: 0, evicted: 0, salt: 0, tooShort: 0 },
+    iterationTokens: 0,
+    numSteps: 0,
+    stepSeconds: {
+      schedule: 0,
+      pack: 0,
+      launch: 0,
+      device: 0,
+      collect: 0,
+      update: 0,
+    },
+    time: 0,
+  };
+}

@@ -1,0 +1,291 @@
+import type { ScheduledBatch } from "../core/batch.js";
+import { BLOCK_SIZE } from "../core/config.js";
+import { assert, OctavoError } from "../core/errors.js";
+import { MAX_LOGPROBS } from "../core/sampling-params.js";
+import type { RunnerMemory } from "./addon.js";
+import { createPlainArena, packBatch } from "./pack.js";
+import type { PackSizes } from "./pack.js";
+import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
+import type { StepArena } from "./step-arena.js";
+
+export interface FakeRunnerOptions extends RunnerLimits {
+  /** Positions that a token sees, itself included; null: all. */
+  slidingWindow?: number | null;
+}
+
+/**
+ * A runner whose model is a hash function, over the real arena. Its KV cache holds, in the slot of each position, the
+ * token and a state that depends on all tokens before it, as a transformer's does. A sampled token is a hash of all that
+ * its position sees through the block table: any mistake in paging, sharing or packing becomes a wrong token, and a read
+ * of what was never written throws. `fakeToken` says what is right.
+ */
+export class FakeRunner implements ModelRunner {
+  readonly limits: RunnerLimits;
+  readonly memory: RunnerMemory = { weights: 0, kvCache: 0, workspace: 0 };
+  readonly seconds = { pack: 0, launch: 0, collect: 0 };
+  private readonly packSizes: PackSizes;
+  private readonly slidingWindow: number;
+  private readonly arenas: [StepArena, StepArena];
+  /** Int32 [numBlocks * blockSize]; -1: unwritten. */
+  private readonly tokenOf: Int32Array;
+  private readonly stateOf: Int32Array;
+  /** Int32 [numBlocks * blockSize] launch that wrote the slot last. */
+  private readonly writtenBy: Int32Array;
+  private readonly sizes: number[] = [];
+  private numLaunched = 0;
+  private numCollected = 0;
+  private failure: Error | null = null;
+
+  constructor(options: FakeRunnerOptions) {
+    const { slidingWindow, ...limits } = options;
+    this.limits = limits;
+    this.slidingWindow = slidingWindow ?? Infinity;
+    const maxBlocksPerSeq = Math.ceil(limits.maxModelLen / BLOCK_SIZE);
+    const { vocabSize } = limits;
+    this.packSizes = { maxBlocksPerSeq, blockSize: BLOCK_SIZE, vocabSize };
+    const arenaSizes = { ...limits, maxBlocksPerSeq };
+    this.arenas = [createPlainArena(arenaSizes), createPlainArena(arenaSizes)];
+    const slots = limits.numBlocks * BLOCK_SIZE;
+    this.tokenOf = new Int32Array(slots).fill(-1);
+    this.stateOf = new Int32Array(slots);
+    this.writtenBy = new Int32Array(slots).fill(-1);
+  }
+
+  launch(batch: ScheduledBatch): void {
+    this.throwFailure();
+    assert(
+      this.numLaunched - this.numCollected < 2,
+      "at most two launches are uncollected",
+    );
+    const arena = this.arena(this.numLaunched);
+    const start = performance.now();
+    packBatch(arena, batch, this.packSizes);
+    this.seconds.pack = (performance.now() - start) / 1e3;
+    this.compute(arena, batch.numSeqs, batch.numTokens, batch.numSamples);
+    this.sizes.push(batch.numSamples);
+    this.numLaunched++;
+  }
+
+  collect(): StepOutput {
+    this.throwFailure();
+    const numSamples = this.sizes.shift();
+    assert(numSamples !== undefined, "there is a launch to collect");
+    const arena = this.arena(this.numCollected++);
+    return { numSamples, ...arena };
+  }
+
+  close(): void {
+    this.sizes.length = 0;
+  }
+
+  /** Makes the next launch or collect throw. */
+  failNext(error: Error): void {
+    this.failure = error;
+  }
+
+  /** The content of `block` is gone; reading it before it is written again throws. */
+  poison(block: number): void {
+    this.tokenOf.fill(-1, block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE);
+  }
+
+  private throwFailure(): void {
+    const { failure } = this;
+    this.failure = null;
+    if (failure) throw failure;
+  }
+
+  private arena(launch: number): StepArena {
+    return launch % 2 === 0 ? this.arenas[0] : this.arenas[1];
+  }
+
+  private compute(
+    arena: StepArena,
+    numSeqs: number,
+    numTokens: number,
+    numSamples: number,
+  ): void {
+    assert(
+      arena.queryStart[numSeqs] === numTokens,
+      "query starts add up to the tokens",
+    );
+    const slots = new Set(arena.seqSlot.subarray(0, numSeqs));
+    assert(slots.size === numSeqs, "sequence slots are unique in a step");
+    let sample = 0;
+    for (let i = 0; i < numSeqs; i++) {
+      this.write(arena, i);
+      sample = this.sample(arena, i, sample, numSamples);
+    }
+    assert(sample === numSamples, "every sampled row belongs to a sequence");
+  }
+
+  /** Writes the KV of sequence i's rows. */
+  private write(arena: StepArena, i: number): void {
+    const first = arena.queryStart[i] as number;
+    const end = arena.queryStart[i + 1] as number;
+    const context = arena.contextLens[i] as number;
+    assert(end > first, `sequence ${i} has rows`);
+    for (let row = first; row < end; row++) {
+      const position = arena.positions[row] as number;
+      assert(
+        position === context - (end - row),
+        `row ${row} is at the end of its context`,
+      );
+      const slot = arena.slotMapping[row] as number;
+      assert(
+        slot === this.slotAt(arena, i, position),
+        `row ${row} is written where its block table says`,
+      );
+      assert(
+        this.writtenBy[slot] !== this.numLaunched,
+        `slot ${slot} is written once a step`,
+      );
+      const before =
+        position === 0 ? 0 : this.read(arena, i, position - 1, this.stateOf);
+      const token = this.inputToken(arena.inputIds[row] as number);
+      this.tokenOf[slot] = token;
+      this.stateOf[slot] = nextState(before, token);
+      this.writtenBy[slot] = this.numLaunched;
+    }
+  }
+
+  private inputToken(id: number): number {
+    const token =
+      id >= 0 ? id : this.arena(this.numLaunched + 1).sampledIds[-1 - id];
+    assert(
+      token !== undefined && token >= 0 && token < this.limits.vocabSize,
+      `input id ${id} is a token or a row of the previous launch`,
+    );
+    return token;
+  }
+
+  private slotAt(arena: StepArena, i: number, position: number): number {
+    const { maxBlocksPerSeq } = this.packSizes;
+    const at = i * maxBlocksPerSeq + Math.floor(position / BLOCK_SIZE);
+    const block = arena.blockTables[at] as number;
+    assert(
+      block >= 0 && block < this.limits.numBlocks,
+      `block ${block} exists`,
+    );
+    return block * BLOCK_SIZE + (position % BLOCK_SIZE);
+  }
+
+  private read(
+    arena: StepArena,
+    i: number,
+    position: number,
+    from: Int32Array,
+  ): number {
+    const slot = this.slotAt(arena, i, position);
+    assert(
+      (this.tokenOf[slot] as number) >= 0,
+      `slot ${slot} (position ${position} of sequence ${i}) was written before it is read`,
+    );
+    return from[slot] as number;
+  }
+
+  /** Samples the rows of sequence i, which are those from `sample` on that lie in it; returns the next sequence's. */
+  private sample(
+    arena: StepArena,
+    i: number,
+    sample: number,
+    numSamples: number,
+  ): number {
+    const first = arena.queryStart[i] as number;
+    const end = arena.queryStart[i + 1] as number;
+    let r = sample;
+    for (; r < numSamples && (arena.sampleRows[r] as number) < end; r++) {
+      const row = arena.sampleRows[r] as number;
+      assert(row >= first, `sampled row ${r} belongs to sequence ${i}`);
+      assert(
+        arena.rowSlot[r] === arena.seqSlot[i] &&
+          arena.rowPosition[r] === arena.positions[row],
+        `sampled row ${r} names its sequence and position`,
+      );
+      this.fillRow(
+        arena,
+        r,
+        this.seen(arena, i, arena.positions[row] as number),
+      );
+    }
+    return r;
+  }
+
+  /** Hash of all that `position` sees. */
+  private seen(arena: StepArena, i: number, position: number): number {
+    let hash = 0;
+    const from = Math.max(0, position - this.slidingWindow + 1);
+    for (let p = from; p <= position; p++) {
+      hash = nextState(hash, this.read(arena, i, p, this.tokenOf));
+      hash = nextState(hash, this.read(arena, i, p, this.stateOf));
+    }
+    return hash;
+  }
+
+  private fillRow(arena: StepArena, r: number, seen: number): void {
+    const { vocabSize } = this.limits;
+    const token = chooseToken(
+      seen,
+      arena.seedLo[r] as number,
+      arena.seedHi[r] as number,
+      vocabSize,
+    );
+    arena.sampledIds[r] = token;
+    arena.logprob[r] = fakeLogprob(seen, token);
+    arena.rank[r] = 1;
+    const target = arena.targetId[r] as number;
+    arena.targetLogprob[r] = target < 0 ? NaN : fakeLogprob(seen, target);
+    arena.targetRank[r] = target < 0 ? 0 : 2;
+    const numTop = arena.numTop[r] as number;
+    for (let k = 0; k < numTop; k++) {
+      const id = (token + k) % vocabSize;
+      arena.topIds[r * MAX_LOGPROBS + k] = id;
+      arena.topLogprobs[r * MAX_LOGPROBS + k] = fakeLogprob(seen, id);
+    }
+  }
+}
+
+/** The token that follows tokens[0, length) in the fake model, and the hash of what its position sees. */
+export function fakeToken(
+  tokens: ArrayLike<number>,
+  length: number,
+  seedLo: number,
+  seedHi: number,
+  vocabSize: number,
+  slidingWindow: number | null = null,
+): { token: number; seen: number } {
+  let state = 0;
+  let seen = 0;
+  const from = slidingWindow === null ? 0 : Math.max(0, length - slidingWindow);
+  for (let p = 0; p < length; p++) {
+    const token = tokens[p] as number;
+    state = nextState(state, token);
+    if (p >= from) seen = nextState(nextState(seen, token), state);
+  }
+  return { token: chooseToken(seen, seedLo | 0, seedHi | 0, vocabSize), seen };
+}
+
+/** The log-probability of `token` where the fake model sees `seen`: a float32 below 0 without a meaning. */
+export function fakeLogprob(seen: number, token: number): number {
+  return Math.fround(-((nextState(seen, token) >>> 8) % 10_000) / 1000);
+}
+
+function chooseToken(
+  seen: number,
+  seedLo: number,
+  seedHi: number,
+  vocabSize: number,
+): number {
+  return (nextState(nextState(seen, seedLo), seedHi) >>> 7) % vocabSize;
+}
+
+function nextState(state: number, value: number): number {
+  let hash = Math.imul(state ^ value, 0x9e3779b1) + 0x7f4a7c15;
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x85ebca6b);
+  return (hash ^ (hash >>> 13)) | 0;
+}
+
+/** What a lost device looks like. */
+export function fakeDeviceError(): OctavoError {
+  return new OctavoError("device_error", "the fake device was lost");
+}

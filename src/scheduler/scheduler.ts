@@ -1,0 +1,462 @@
+import type { ScheduledBatch } from "../core/batch.js";
+import { now } from "../core/config.js";
+import type { EngineConfig } from "../core/config.js";
+import { assert, OctavoError } from "../core/errors.js";
+import { EventKind } from "../core/events.js";
+import type { TokenEvents } from "../core/events.js";
+import { FinishReason } from "../core/request.js";
+import type { Request } from "../core/request.js";
+import { SequenceStatus } from "../core/sequence.js";
+import type { Sequence } from "../core/sequence.js";
+import { blockTableOf } from "../kv/block-table.js";
+import type { BlockTable } from "../kv/block-table.js";
+import { KVCacheManager } from "../kv/kv-cache-manager.js";
+import type { BlockHash } from "../kv/prefix-cache.js";
+import { Admission } from "./admission.js";
+import {
+  bookPromptLogprobs,
+  firstPromptRow,
+  needsPromptRows,
+  notePromptComputed,
+  pushToken,
+} from "./booking.js";
+import type { SampledRows, StepRows } from "./booking.js";
+import { checkCapacity, checkRequest, checkSequence } from "./checks.js";
+import { RequestGroup } from "./request-group.js";
+import { finishReasonOf, reachesLength } from "./stop.js";
+import { goesBefore, WaitingQueue } from "./waiting-queue.js";
+
+export type SchedulerConfig = Pick<
+  EngineConfig,
+  | "blockSize"
+  | "maxNumSeqs"
+  | "maxNumBatchedTokens"
+  | "longPrefillTokenThreshold"
+  | "enablePrefixCaching"
+  | "schedulingPolicy"
+> & {
+  numBlocks: number;
+  maxModelLen: number;
+  /** Rows that may be sampled in one step, at least maxNumSeqs. */
+  maxNumSamples: number;
+  /** When every layer is windowed: tokens that a position sees, itself included. */
+  slidingWindow: number | null;
+  hash?: BlockHash;
+};
+
+/** What happened to sequences since the engine last cleared it. */
+export interface SchedulerReport {
+  readonly events: TokenEvents;
+  /** In the order of their last events. */
+  readonly finished: Sequence[];
+  readonly finishReasons: FinishReason[];
+  /** The first choice of each request that was scheduled for the first time. */
+  readonly admitted: Sequence[];
+}
+
+/**
+ * Chooses what each step computes (`schedule`) and books what came out (`update`); nothing else changes a sequence.
+ *
+ *   want = numTokens + numInFlightTokens - numComputedTokens
+ *   give = min(want, token budget, long-prefill threshold), and the blocks for it must be there
+ *
+ * Running sequences come first, in order of rank (priority, then arrival), with a token of the budget kept for each
+ * that decodes; then waiting ones in the same order. Without a free block the last in rank is preempted: it drops its
+ * blocks, keeps its tokens and is recomputed. A sequence alone always fits (see the constructor), so the first in rank
+ * always gets on.
+ */
+export class Scheduler {
+  readonly kv: KVCacheManager;
+  numPreemptions = 0;
+  /** Admits waiting sequences and counts prefix hits. */
+  readonly admission: Admission;
+  /** Sorted by rank: the last is preempted first. */
+  private readonly running: Sequence[] = [];
+  private readonly waiting: WaitingQueue;
+  private readonly groups = new Map<number, RequestGroup>();
+  private numUnfinished = 0;
+  private nextArrivalOrder = 0;
+  private readonly freeSlots: number[] = [];
+  /** [maxNumSeqs] by slot: sample row of the last launch that makes the token in flight. */
+  private readonly inFlightRow: Int32Array;
+  private hasFinished = false;
+  private readonly rows: SampledRows = { first: 0, count: 0, firstPosition: 0 };
+
+  /** Throws invalid_config when a sequence of maxModelLen tokens, or a step of decodes, does not fit. */
+  constructor(
+    private readonly config: SchedulerConfig,
+    private readonly report: SchedulerReport,
+  ) {
+    this.kv = new KVCacheManager(config);
+    checkCapacity(config, this.kv);
+    this.waiting = new WaitingQueue(config.schedulingPolicy);
+    this.inFlightRow = new Int32Array(config.maxNumSeqs);
+    for (let slot = config.maxNumSeqs - 1; slot >= 0; slot--)
+      this.freeSlots.push(slot);
+    this.admission = new Admission(this.kv, this.groups);
+  }
+
+  get hasUnfinished(): boolean {
+    return this.numUnfinished > 0;
+  }
+
+  /** Choices in the running batch. */
+  get numRunning(): number {
+    return this.running.length;
+  }
+
+  /** Choices that wait for room: never admitted yet, or preempted. */
+  get numQueued(): number {
+    return this.waiting.length;
+  }
+
+  /** Choices that wait for a sibling to compute their prompt. */
+  get numDeferred(): number {
+    return this.numUnfinished - this.running.length - this.waiting.length;
+  }
+
+  /** Throws context_length_exceeded when no token could follow the prompt, invalid_request for a handle in use. */
+  add(request: Request): void {
+    checkRequest(request, this.config.maxModelLen);
+    if (this.groups.has(request.handle))
+      throw new OctavoError(
+        "invalid_request",
+        `handle ${request.handle} names a request that is not finished`,
+      );
+    const group = new RequestGroup(request, this.nextArrivalOrder, this.kv);
+    this.nextArrivalOrder += request.n;
+    this.numUnfinished += request.n;
+    this.groups.set(request.handle, group);
+    for (const sequence of group.ready) this.waiting.push(sequence);
+  }
+
+  /** Ends a choice (-1: all) that is not finished; its blocks are free at once. Unknown ones are ignored. */
+  abort(handle: number, choice: number, reason: FinishReason): void {
+    const group = this.groups.get(handle);
+    if (!group) return;
+    // Siblings from the last to the first: none becomes the leader only to end as well.
+    for (let i = group.sequences.length - 1; i >= 0; i--) {
+      const sequence = group.sequences[i] as Sequence;
+      if (choice >= 0 && choice !== i) continue;
+      if (sequence.status !== SequenceStatus.finished)
+        this.finishWithoutToken(sequence, reason);
+    }
+    this.dropFinishedFromRunning();
+  }
+
+  /** Ends everything, after a failure of the runner. */
+  abortAll(reason: FinishReason): void {
+    for (const handle of [...this.groups.keys()])
+      this.abort(handle, -1, reason);
+  }
+
+  /** Fills `batch` with the next step: empty when nothing can be computed before more is booked. */
+  schedule(batch: ScheduledBatch): void {
+    batch.clear();
+    const preemptions = this.numPreemptions;
+    let decodes = 0;
+    for (let i = 0; i < this.running.length; i++)
+      if (this.wanted(this.runningAt(i)) === 1) decodes++;
+    let blocksToCome = 0;
+    for (let i = 0; i < this.running.length; i++) {
+      const sequence = this.runningAt(i);
+      const want = this.wanted(sequence);
+      if (want === 1) decodes--;
+      const samples = this.running.length - 1 - i;
+      if (
+        want > 0 &&
+        !this.give(batch, sequence, want, want > 1 ? decodes : 0, samples)
+      )
+        break;
+      if (want > 1)
+        blocksToCome += this.kv.numMissing(sequence, sequence.numTokens);
+    }
+    if (this.numPreemptions === preemptions) this.admit(batch, blocksToCome);
+  }
+
+  /**
+   * Books the results of a batch: appends tokens, ends sequences, commits blocks. Batches are booked in the order in
+   * which they were scheduled. Returns the number of tokens that were computed for sequences still alive.
+   */
+  update(batch: ScheduledBatch, output: StepRows): number {
+    const time = now();
+    let row = 0;
+    let numTokens = 0;
+    for (let i = 0; i < batch.numSeqs; i++) {
+      const sequence = batch.sequence(i);
+      const samples = batch.samplesOf[i] as number;
+      const end = (batch.start[i] as number) + (batch.count[i] as number);
+      // Finished while this was under way: a garbage row.
+      if (sequence.status !== SequenceStatus.finished) {
+        numTokens += batch.count[i] as number;
+        this.rows.first = row;
+        this.rows.count = samples;
+        this.rows.firstPosition = end - samples;
+        this.book(sequence, end, output, time);
+      }
+      row += samples;
+    }
+    this.dropFinishedFromRunning();
+    return numTokens;
+  }
+
+  /** Throws internal_error when the blocks, the queues and the sequences do not account for each other. */
+  checkIntegrity(): void {
+    const tables: BlockTable[] = [];
+    let unfinished = 0;
+    for (const group of this.groups.values()) {
+      if (group.held) tables.push(group.held);
+      for (const sequence of group.sequences) {
+        if (sequence.status !== SequenceStatus.finished) unfinished++;
+        checkSequence(sequence, this.config.blockSize);
+        tables.push(blockTableOf(sequence));
+      }
+    }
+    this.kv.checkIntegrity(tables);
+    assert(unfinished === this.numUnfinished, "unfinished choices are counted");
+    assert(
+      this.freeSlots.length + this.running.length === this.config.maxNumSeqs,
+      "every slot is free or belongs to a running sequence",
+    );
+    assert(
+      unfinished > 0 || this.kv.numFreeBlocks === this.kv.numBlocks,
+      "every block is free when nothing is left to do",
+    );
+  }
+
+  private runningAt(i: number): Sequence {
+    return this.running[i] as Sequence;
+  }
+
+  /** Tokens that could be computed for a running sequence now. */
+  private wanted(sequence: Sequence): number {
+    const { numInFlightTokens } = sequence;
+    if (
+      numInFlightTokens > 0 &&
+      (sequence.needsBookedTokens ||
+        reachesLength(sequence, numInFlightTokens, this.config.maxModelLen))
+    )
+      return 0;
+    return sequence.numTokens + numInFlightTokens - sequence.numComputedTokens;
+  }
+
+  /**
+   * Adds a running sequence to the batch with what the budget leaves after `keepTokens` tokens and `keepSamples` sample
+   * rows for others. False when it was preempted itself.
+   */
+  private give(
+    batch: ScheduledBatch,
+    sequence: Sequence,
+    want: number,
+    keepTokens: number,
+    keepSamples: number,
+  ): boolean {
+    const budget = this.config.maxNumBatchedTokens - keepTokens;
+    const rows = this.config.maxNumSamples - keepSamples - batch.numSamples;
+    const give = this.chunk(sequence, want, budget - batch.numTokens, rows);
+    if (give <= 0) return true;
+    if (!this.makeRoom(sequence, sequence.numComputedTokens + give))
+      return false;
+    this.place(batch, sequence, give);
+    return true;
+  }
+
+  private chunk(
+    sequence: Sequence,
+    want: number,
+    budget: number,
+    rows: number,
+  ): number {
+    const { longPrefillTokenThreshold } = this.config;
+    let give = Math.min(want, budget);
+    if (longPrefillTokenThreshold > 0)
+      give = Math.min(give, longPrefillTokenThreshold);
+    if (!needsPromptRows(sequence)) return give;
+    const start = sequence.numComputedTokens;
+    const unsampled = Math.max(0, firstPromptRow(sequence) - start);
+    // Someone waits: leave rows for them.
+    const free = this.waiting.length > 0 ? Math.ceil(rows / 2) : rows;
+    return Math.min(give, unsampled + free);
+  }
+
+  /** Blocks for [0, numTokens) of a running sequence, by preempting others that rank below it, or at last itself. */
+  private makeRoom(sequence: Sequence, numTokens: number): boolean {
+    while (!this.kv.allocate(sequence, numTokens)) {
+      if (this.admission.dropHeldBlocks()) continue;
+      const victim = this.runningAt(this.running.length - 1);
+      this.preempt(victim);
+      if (victim === sequence) return false;
+    }
+    return true;
+  }
+
+  private preempt(sequence: Sequence): void {
+    assert(this.running.pop() === sequence, "the last in rank is preempted");
+    this.leaveSlot(sequence);
+    this.kv.release(sequence);
+    sequence.status = SequenceStatus.waiting;
+    sequence.numComputedTokens = 0;
+    sequence.numPreemptions++;
+    this.numPreemptions++;
+    this.waiting.push(sequence);
+  }
+
+  /** Waiting sequences in order, while there are seats, tokens, rows and blocks. */
+  private admit(batch: ScheduledBatch, blocksToCome: number): void {
+    const { maxNumSeqs, maxNumBatchedTokens, maxNumSamples } = this.config;
+    let toCome = blocksToCome;
+    while (this.running.length < maxNumSeqs) {
+      const budget = maxNumBatchedTokens - batch.numTokens;
+      const rows = maxNumSamples - batch.numSamples;
+      const sequence = this.waiting.peek();
+      if (!sequence || budget <= 0 || rows <= 0) return;
+      const alone = this.running.length === 0;
+      if (!this.admission.tryAdmit(sequence, toCome, alone)) return;
+      this.waiting.pop();
+      this.join(sequence);
+      const want = sequence.numTokens - sequence.numComputedTokens;
+      const give = this.chunk(sequence, want, budget, rows);
+      const room = this.kv.allocate(
+        sequence,
+        sequence.numComputedTokens + give,
+      );
+      assert(room, "an admitted sequence has room for its tokens");
+      this.place(batch, sequence, give);
+      toCome += this.kv.numMissing(sequence, sequence.numTokens);
+    }
+  }
+
+  private join(sequence: Sequence): void {
+    sequence.status = SequenceStatus.running;
+    sequence.slot = this.freeSlots.pop() as number;
+    let at = this.running.length;
+    const { schedulingPolicy } = this.config;
+    while (
+      at > 0 &&
+      goesBefore(sequence, this.runningAt(at - 1), schedulingPolicy)
+    )
+      at--;
+    this.running.splice(at, 0, sequence);
+    if (sequence.firstScheduledTime === 0) sequence.firstScheduledTime = now();
+    if (this.admission.noteAdmitted(sequence))
+      this.report.admitted.push(sequence);
+  }
+
+  private place(batch: ScheduledBatch, sequence: Sequence, give: number): void {
+    const start = sequence.numComputedTokens;
+    const end = start + give;
+    const known = sequence.numTokens + sequence.numInFlightTokens;
+    const generates = end === known && sequence.request.params.maxTokens > 0;
+    let samples = generates ? 1 : 0;
+    if (needsPromptRows(sequence) && start < sequence.numPromptTokens)
+      samples = Math.max(
+        samples,
+        end - Math.max(start, firstPromptRow(sequence)),
+      );
+    const feedback =
+      end > sequence.numTokens
+        ? (this.inFlightRow[sequence.slot] as number)
+        : -1;
+    batch.add(sequence, start, give, 0, samples, feedback);
+    sequence.numComputedTokens = end;
+    if (!generates) return;
+    sequence.numInFlightTokens++;
+    this.inFlightRow[sequence.slot] = batch.numSamples - 1;
+  }
+
+  /** One sequence's part of a batch that computed up to position `end`, whose rows are in `this.rows`. */
+  private book(
+    sequence: Sequence,
+    end: number,
+    output: StepRows,
+    time: number,
+  ): void {
+    const { events } = this.report;
+    const { params } = sequence.request;
+    if (sequence.numOutputTokens === 0) notePromptComputed(sequence, end);
+    if (needsPromptRows(sequence))
+      bookPromptLogprobs(sequence, this.rows, output, events);
+    const row = this.rows.first + this.rows.count - 1;
+    const generated = end === sequence.numTokens && params.maxTokens > 0;
+    if (generated) {
+      sequence.append(output.sampledIds[row] as number);
+      sequence.numInFlightTokens--;
+      if (sequence.firstTokenTime === 0) sequence.firstTokenTime = time;
+      sequence.lastTokenTime = time;
+    }
+    // A sequence that was preempted since holds no blocks.
+    if (sequence.status === SequenceStatus.running) this.commit(sequence, end);
+    if (generated) {
+      const reason = finishReasonOf(sequence, this.config.maxModelLen);
+      pushToken(sequence, reason, row, output, events);
+      if (reason !== FinishReason.none) this.finish(sequence, reason);
+    } else if (params.maxTokens === 0 && end >= sequence.numPromptTokens) {
+      this.finishWithoutToken(sequence, FinishReason.length);
+    }
+  }
+
+  private commit(sequence: Sequence, end: number): void {
+    if (sequence.request.n === 1) {
+      this.kv.commit(sequence, end, end);
+      return;
+    }
+    const group = this.groupOf(sequence);
+    this.kv.commit(sequence, end, group.lastSharedPosition(sequence, end));
+    for (const sibling of group.notePromptProgress(sequence, end))
+      this.waiting.push(sibling);
+  }
+
+  private groupOf(sequence: Sequence): RequestGroup {
+    return this.groups.get(sequence.request.handle) as RequestGroup;
+  }
+
+  private finishWithoutToken(sequence: Sequence, reason: FinishReason): void {
+    const { request, choice } = sequence;
+    this.report.events.push(
+      request.handle,
+      choice,
+      EventKind.finish,
+      -1,
+      reason,
+      -1,
+    );
+    this.finish(sequence, reason);
+  }
+
+  private finish(sequence: Sequence, reason: FinishReason): void {
+    const group = this.groupOf(sequence);
+    const wasRunning = sequence.status === SequenceStatus.running;
+    const wasDeferred = group.deferred.includes(sequence);
+    sequence.status = SequenceStatus.finished;
+    this.numUnfinished--;
+    if (wasRunning) {
+      this.leaveSlot(sequence);
+      this.kv.release(sequence);
+      this.hasFinished = true;
+    } else if (!wasDeferred) {
+      this.waiting.noteFinished();
+    }
+    const leader = group.noteFinished(sequence);
+    if (leader) this.waiting.push(leader);
+    if (group.numUnfinished === 0) this.groups.delete(sequence.request.handle);
+    this.report.finished.push(sequence);
+    this.report.finishReasons.push(reason);
+  }
+
+  private leaveSlot(sequence: Sequence): void {
+    this.freeSlots.push(sequence.slot);
+    sequence.slot = -1;
+  }
+
+  private dropFinishedFromRunning(): void {
+    if (!this.hasFinished) return;
+    let kept = 0;
+    for (let i = 0; i < this.running.length; i++) {
+      const sequence = this.runningAt(i);
+      if (sequence.status === SequenceStatus.running)
+        this.running[kept++] = sequence;
+    }
+    this.running.length = kept;
+    this.hasFinished = false;
+  }
+}

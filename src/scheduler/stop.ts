@@ -1,0 +1,39 @@
+import { FinishReason } from "../core/request.js";
+import type { Sequence } from "../core/sequence.js";
+
+/** Whether the sequence ends with the token appended last. A stop token counts only after minTokens other ones. */
+export function finishReasonOf(
+  sequence: Sequence,
+  maxModelLen: number,
+): FinishReason {
+  const { params } = sequence.request;
+  const { numOutputTokens } = sequence;
+  const token = sequence.tokens[sequence.numTokens - 1] as number;
+  if (numOutputTokens > params.minTokens && params.stopTokenIds.includes(token))
+    return FinishReason.stop;
+  return reachesLength(sequence, 0, maxModelLen)
+    ? FinishReason.length
+    : FinishReason.none;
+}
+
+/** Whether the sequence is as long as it may be, with `more` tokens on top of those booked. */
+export function reachesLength(
+  sequence: Sequence,
+  more: number,
+  maxModelLen: number,
+): boolean {
+  return (
+    sequence.numOutputTokens + more >= sequence.request.params.maxTokens ||
+    sequence.numTokens + more >= maxModelLen
+  );
+}
+
+/** The stop token to report: -1 for an end of sequence, which the reader names "stop" without a token. */
+export function reportedStopToken(
+  sequence: Sequence,
+  reason: FinishReason,
+): number {
+  if (reason !== FinishReason.stop) return -1;
+  const token = sequence.tokens[sequence.numTokens - 1] as number;
+  return sequence.request.params.eosTokenIds.includes(token) ? -1 : token;
+}

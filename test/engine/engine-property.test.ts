@@ -1,0 +1,230 @@
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { FinishReason } from "../../src/core/request.js";
+import type { Request } from "../../src/core/request.js";
+import { hashBlock } from "../../src/kv/prefix-cache.js";
+import {
+  naiveOutcome,
+  request,
+  Simulation,
+  text,
+  VOCAB,
+} from "./simulation.js";
+import type { World } from "./simulation.js";
+
+const NUM_RUNS = process.env["OCTAVO_LONG"] ? 20_000 : 1_000;
+
+/** A sequence of maxModelLen tokens always fits, often barely. */
+const worlds: fc.Arbitrary<World> = fc
+  .record({
+    maxModelLen: fc.integer({ min: 8, max: 150 }),
+    spareBlocks: fc.oneof(fc.nat(3), fc.nat(60)),
+    maxNumSeqs: fc.integer({ min: 1, max: 6 }),
+    maxNumBatchedTokens: fc.oneof(
+      fc.integer({ min: 1, max: 24 }),
+      fc.constant(200),
+    ),
+    longPrefillTokenThreshold: fc.constantFrom(0, 0, 3, 16),
+    enablePrefixCaching: fc.boolean(),
+    asyncScheduling: fc.boolean(),
+    schedulingPolicy: fc.constantFrom("fcfs" as const, "priority" as const),
+    slidingWindow: fc.option(fc.integer({ min: 2, max: 40 }), {
+      freq: 2,
+    }),
+    weakHash: fc.boolean(),
+  })
+  .map(({ spareBlocks, weakHash, ...world }) => ({
+    ...world,
+    numBlocks: Math.ceil(world.maxModelLen / 16) + spareBlocks,
+    ...(weakHash && {
+      hash: (...args: Parameters<typeof hashBlock>) => hashBlock(...args) & 1,
+    }),
+  }));
+
+/** Prompts share long prefixes: a few texts, cut anywhere, with a tail of their own. */
+const specs = fc.record({
+  text: fc.nat(2),
+  length: fc.oneof(
+    fc.constantFrom(1, 16, 17, 32, 48),
+    fc.integer({ min: 1, max: 140 }),
+  ),
+  tail: fc.array(fc.nat(VOCAB - 1), { maxLength: 3 }),
+  maxTokens: fc.oneof(fc.constantFrom(0, 1), fc.integer({ min: 1, max: 50 })),
+  minTokens: fc.constantFrom(0, 0, 4),
+  stopTokenIds: fc.uniqueArray(fc.nat(VOCAB - 1), { maxLength: 4 }),
+  seedLo: fc.integer(),
+  logprobs: fc.constantFrom(null, null, 0, 3),
+  promptLogprobs: fc.constantFrom(null, null, null, 2),
+  badWords: fc.constantFrom(false, false, true),
+  n: fc.constantFrom(1, 1, 1, 2, 4),
+  priority: fc.nat(2),
+  cacheSalt: fc.constantFrom("", "", "a", "b"),
+});
+
+const actions = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({ kind: fc.constant("add" as const), spec: specs }),
+    },
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        kind: fc.constant("step" as const),
+        times: fc.integer({ min: 1, max: 12 }),
+      }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        kind: fc.constant("abort" as const),
+        which: fc.nat(20),
+        choice: fc.integer({ min: -1, max: 3 }),
+        reason: fc.constantFrom("abort" as const, "stop" as const),
+      }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        kind: fc.constant("reset" as const),
+        rarely: fc.nat(9),
+      }),
+    },
+  ),
+  { minLength: 2, maxLength: 24 },
+);
+
+function toRequest(
+  spec: typeof specs extends fc.Arbitrary<infer T> ? T : never,
+  maxModelLen: number,
+): Request {
+  const {
+    text: seed,
+    length,
+    tail,
+    badWords,
+    n,
+    priority,
+    cacheSalt,
+    ...params
+  } = spec;
+  const prompt = [...text(length, seed), ...tail].slice(0, maxModelLen - 1);
+  return request({
+    prompt,
+    n,
+    priority,
+    cacheSalt,
+    params: {
+      ...params,
+      // Never matched by the fake model, which has no masks; but such requests are not run ahead.
+      badWordsTokenIds: badWords ? [[1, 2]] : [],
+      eosTokenIds: params.stopTokenIds.slice(0, 1),
+    },
+  });
+}
+
+it(
+  `gives what a naive run gives, over ${NUM_RUNS} random schedules`,
+  { timeout: 3_600_000 },
+  () => {
+    fc.assert(
+      fc.property(worlds, actions, (world, plan) => {
+        const simulation = new Simulation(world);
+        const requests: Request[] = [];
+        const aborted = new Set<string>();
+        for (const action of plan) {
+          if (action.kind === "add") {
+            requests.push(
+              simulation.add(toRequest(action.spec, world.maxModelLen)),
+            );
+          } else if (action.kind === "step") {
+            for (let i = 0; i < action.times; i++) simulation.step();
+          } else if (action.kind === "reset") {
+            if (action.rarely === 0) simulation.engine.resetPrefixCache();
+          } else {
+            const target =
+              requests[action.which % Math.max(1, requests.length)];
+            if (!target) continue;
+            simulation.engine.abort(
+              target.handle,
+              action.choice,
+              action.reason,
+            );
+            simulation.engine.checkIntegrity();
+            for (let c = 0; c < target.n; c++)
+              if (action.choice < 0 || action.choice === c)
+                aborted.add(`${target.handle}/${c}`);
+          }
+        }
+        simulation.run();
+        checkOutcomes(simulation, requests, aborted, world);
+        checkCounts(simulation, requests, world);
+      }),
+      { numRuns: NUM_RUNS },
+    );
+  },
+);
+
+function checkOutcomes(
+  simulation: Simulation,
+  requests: Request[],
+  aborted: Set<string>,
+  world: World,
+): void {
+  for (const sent of requests)
+    for (let choice = 0; choice < sent.n; choice++) {
+      const { numFinished, topIds, ...got } = simulation.outcome(sent, choice);
+      const naive = naiveOutcome(sent, choice, world);
+      expect(numFinished).toBe(1);
+      expect(topIds.length).toBe(got.logprobs.length);
+      if (!aborted.has(`${sent.handle}/${choice}`)) {
+        expect(got).toEqual(naive);
+        continue;
+      }
+      // Aborted somewhere on the way: a prefix, or all if it had ended before.
+      expect(got.finish).not.toBe(FinishReason.none);
+      expect(got.tokens).toEqual(naive.tokens.slice(0, got.tokens.length));
+      expect(got.promptLogprobs).toEqual(
+        naive.promptLogprobs.slice(0, got.promptLogprobs.length),
+      );
+    }
+}
+
+function checkCounts(
+  { engine, admitted, last, computed }: Simulation,
+  requests: Request[],
+  world: World,
+): void {
+  const { kv, admission } = engine.scheduler;
+  expect(kv.numFreeBlocks).toBe(world.numBlocks);
+  expect(engine.idle).toBe(true);
+  if (!world.enablePrefixCaching) expect(kv.numCachedBlocks).toBe(0);
+  let queries = 0;
+  let hits = 0;
+  let misses = 0;
+  for (const sent of requests) {
+    const cached = admitted.get(sent.handle);
+    if (cached === undefined) continue;
+    const length = sent.promptTokenIds.length;
+    const most = Math.floor((length - 1) / 16) * 16;
+    expect(cached % 16).toBe(0);
+    expect(cached).toBeLessThanOrEqual(most);
+    const bypasses = sent.params.promptLogprobs !== null;
+    if (bypasses) expect(cached).toBe(0);
+    if (!world.enablePrefixCaching || bypasses) continue;
+    queries += length;
+    hits += cached;
+    if (cached < most || most === 0) misses++;
+    const prefill = computed.get(`${sent.handle}/0`) ?? 0;
+    expect(prefill).toBeLessThanOrEqual(length - cached);
+  }
+  const counted = Object.values(admission.prefixMisses);
+  expect(admission.prefixQueries).toBe(queries);
+  expect(admission.prefixHits).toBe(hits);
+  expect(counted.reduce((a, b) => a + b)).toBe(misses);
+  if (last && engine.idle) {
+    expect(last.stats.numRunning).toBe(0);
+    expect(last.stats.numWaiting).toBe(0);
+    expect(last.stats.kvCacheUsage).toBe(0);
+  }
+}
