@@ -1,5 +1,5 @@
 /** Requests played against an Engine with the FakeRunner, beside what a naive run of the same model gives. */
-import { ENGINE_DEFAULTS, BLOCK_SIZE } from "../../src/core/config.js";
+import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
@@ -88,8 +88,8 @@ export function request({ prompt, params, ...rest }: RequestSpec): Request {
 export function text(length: number, seed = 0): number[] {
   return Array.from(
     { length },
-    (_, i) => ((Math.imul(i + 1, 7919) + seed * 31 + (i >> 3)) % VOCAB) & 127,
-  ).map((token) => ((token % VOCAB) + VOCAB) % VOCAB);
+    (_, i) => ((i + 1) * 7919 + seed * 31 + (i >> 3)) % VOCAB,
+  );
 }
 
 /** What a choice of a request got so far. */
@@ -227,16 +227,12 @@ export function naiveOutcome(
   choice: number,
   { maxModelLen, slidingWindow }: Pick<World, "maxModelLen" | "slidingWindow">,
 ): Omit<Outcome, "numFinished" | "topIds"> {
+  // seed + choice over 64 bits.
+  const low = (params.seedLo >>> 0) + choice;
+  const high = params.seedHi + (low > 0xffffffff ? 1 : 0);
   const all = [...promptTokenIds];
   const next = (length: number): { token: number; seen: number } =>
-    fakeToken(
-      all,
-      length,
-      params.seedLo + choice,
-      params.seedHi,
-      VOCAB,
-      slidingWindow,
-    );
+    fakeToken(all, length, low, high, VOCAB, slidingWindow);
   const tokens: number[] = [];
   const logprobs: number[] = [];
   let finish: FinishReason = FinishReason.length;
@@ -266,5 +262,3 @@ export function naiveOutcome(
     stopTokenId,
   };
 }
-
-export const NUM_TOKENS_PER_BLOCK = BLOCK_SIZE;
