@@ -65,6 +65,11 @@ bool checkLinearSource(Context* context, const LinearSource& source) {
       context->fail("linear: part %d has no %s", i, part.weight.data ? "scales" : "weight");
       return false;
     }
+    if (source.scheme == LinearScheme::AwqInt4 && part.n % 8 != 0) {
+      context->fail("linear: part %d has %lld outputs, AWQ needs a multiple of 8", i,
+                    static_cast<long long>(part.n));
+      return false;
+    }
     if (dense == (part.weight.dtype == DType::I32)) {
       context->fail("linear: part %d has weights of the wrong type for its scheme", i);
       return false;

@@ -43,6 +43,18 @@ class Int4Part {
     return codes;
   }
 
+  // codes8() of outputs n .. n + 7 of AwqInt4, n a multiple of 8: they share their words, so it takes an
+  // eighth of the reads.
+  void awqCodes8(int64_t word, int64_t n, uint32_t* codes) const {
+    uint32_t rows[8];
+    for (int i = 0; i < 8; ++i) rows[i] = readWord(part_.weight.data, (word * 8 + i) * (part_.n / 8) + n / 8);
+    for (int column = 0; column < 8; ++column) {
+      const int shift = 4 * awqNibble(column);
+      codes[column] = 0;
+      for (int i = 0; i < 8; ++i) codes[column] |= (rows[i] >> shift & 15u) << (4 * i);
+    }
+  }
+
   // Zero of a group, in the units of the codes: 0..16.
   int32_t zero(int64_t group, int64_t n) const {
     if (!part_.zeros.data) return 8;

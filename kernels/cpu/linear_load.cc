@@ -63,7 +63,16 @@ void packCodes(const CpuLinear& linear, const Int4Part& part, int64_t group, int
   }
 }
 
+// The same for AwqInt4 and eight outputs from n on, which lie side by side in the panel.
+void packAwqCodes(const CpuLinear& linear, const Int4Part& part, int64_t group, int64_t n, uint32_t* out) {
+  const int64_t first = group * linear.groupSize / 8;
+  for (int64_t word = 0; word < linear.groupWords; ++word)
+    part.awqCodes8(first + word, n, out + word * kPanel);
+}
+
 void packInt4(const CpuLinear& linear, const LinearSource& source, int64_t p, unsigned char* panel) {
+  // N of every part of AwqInt4 is a multiple of 8, so eights of columns never straddle two.
+  const bool eights = source.scheme == LinearScheme::AwqInt4 && linear.groupSize % 8 == 0;
   for (int c = 0; c < kPanel; ++c) {
     int64_t n = linear.outputOf(p, c);
     if (n < 0) continue;
@@ -78,7 +87,12 @@ void packInt4(const CpuLinear& linear, const LinearSource& source, int64_t p, un
       }
       record += linear.scaleBytes();
       record[c] = static_cast<unsigned char>(view.zero(group, n));
-      packCodes(linear, view, group, n, reinterpret_cast<uint32_t*>(record + kPanel) + c);
+      uint32_t* codes = reinterpret_cast<uint32_t*>(record + kPanel) + c;
+      if (!eights) {
+        packCodes(linear, view, group, n, codes);
+      } else if (c % 8 == 0) {
+        packAwqCodes(linear, view, group, n, codes);
+      }
     }
   }
 }
