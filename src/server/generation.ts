@@ -1,7 +1,6 @@
 import { now } from "../core/config.js";
 import { OctavoError } from "../core/errors.js";
 import { EventKind, type TokenEvent } from "../core/events.js";
-import { FinishReason } from "../core/request.js";
 import type { SamplingParams } from "../core/sampling-params.js";
 import type {
   ActiveRequest,
@@ -69,7 +68,10 @@ export class Generation {
   }
 
   get promptTokens(): number {
-    return this.prompts.reduce((sum, p) => sum + p.spec.promptTokenIds.length, 0);
+    return this.prompts.reduce(
+      (sum, p) => sum + p.spec.promptTokenIds.length,
+      0,
+    );
   }
 
   get completionTokens(): number {
@@ -94,9 +96,7 @@ export class Generation {
         new OctavoError("internal_error", "The engine failed on this request."),
       );
     else if (delta.finishReason === "abort")
-      this.fail(
-        new OctavoError("request_aborted", "The request was aborted."),
-      );
+      this.fail(new OctavoError("request_aborted", "The request was aborted."));
     else this.sink.onDelta(index, delta);
   }
 
@@ -214,12 +214,3 @@ export function publicFinish(delta: Pick<Delta, "finishReason">): PublicFinish {
     ? delta.finishReason
     : null;
 }
-
-/** Names of FinishReason for metrics. */
-export const FINISH_LABELS = {
-  [FinishReason.none]: "error",
-  [FinishReason.stop]: "stop",
-  [FinishReason.length]: "length",
-  [FinishReason.abort]: "abort",
-  [FinishReason.error]: "error",
-} as const;

@@ -121,7 +121,8 @@ class Factory {
     });
     const { base } = this;
     if (label === undefined) counter.inc(base, 0);
-    else for (const child of children) counter.inc({ ...base, [label]: child }, 0);
+    else
+      for (const child of children) counter.inc({ ...base, [label]: child }, 0);
     return {
       inc: (labels, by = 1) => {
         if (typeof labels === "object") counter.inc({ ...base, ...labels }, by);
@@ -146,7 +147,8 @@ class Factory {
     });
     const { base } = this;
     if (label === undefined) histogram.zero(base);
-    else for (const child of children) histogram.zero({ ...base, [label]: child });
+    else
+      for (const child of children) histogram.zero({ ...base, [label]: child });
     return {
       observe: (labels, value) => {
         if (typeof labels === "object")
@@ -190,29 +192,69 @@ export function createMeters(
 /** What the engine's last step message says. */
 function addEngineState(make: Factory, engine: EngineClient): void {
   const stats = (): EngineStats => engine.stats;
-  make.gauge("vllm:num_requests_running", "Requests in the running batch.", () => stats().numRunning);
-  make.gauge("vllm:num_requests_waiting", "Requests queued.", () => stats().numWaiting);
-  make.gauges("vllm:num_requests_waiting_by_reason", "Requests queued, by reason.", "reason", () => ({
-    capacity: stats().numWaiting - stats().numWaitingDeferred,
-    deferred: stats().numWaitingDeferred,
-  }));
-  make.gauge("vllm:kv_cache_usage_perc", "Referenced share of the KV cache, 0 to 1.", () => stats().kvCacheUsage);
+  make.gauge(
+    "vllm:num_requests_running",
+    "Requests in the running batch.",
+    () => stats().numRunning,
+  );
+  make.gauge(
+    "vllm:num_requests_waiting",
+    "Requests queued.",
+    () => stats().numWaiting,
+  );
+  make.gauges(
+    "vllm:num_requests_waiting_by_reason",
+    "Requests queued, by reason.",
+    "reason",
+    () => ({
+      capacity: stats().numWaiting - stats().numWaitingDeferred,
+      deferred: stats().numWaitingDeferred,
+    }),
+  );
+  make.gauge(
+    "vllm:kv_cache_usage_perc",
+    "Referenced share of the KV cache, 0 to 1.",
+    () => stats().kvCacheUsage,
+  );
   make.gauge(
     "octavo_last_step_age_seconds",
     "Since the last step ended, while work is pending; else 0.",
-    () => engine.numPending > 0 ? Math.max(0, now() - engine.lastStepTime) / 1000 : 0,
+    () =>
+      engine.numPending > 0
+        ? Math.max(0, now() - engine.lastStepTime) / 1000
+        : 0,
   );
-  make.total("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", null, () => ({
-    "": stats().prefixCacheQueries,
-  }));
-  make.total("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", null, () => ({
-    "": stats().prefixCacheHits,
-  }));
-  make.total("vllm:num_preemptions_total", "Preempted sequences.", null, () => ({ "": stats().numPreemptions }));
-  make.total("octavo_prefix_cache_miss_total", "Requests that missed the prefix cache, by reason.", "reason", () => {
-    const { cold, evicted, salt, tooShort } = stats().prefixCacheMisses;
-    return { cold, evicted, salt, too_short: tooShort };
-  });
+  make.total(
+    "vllm:prefix_cache_queries_total",
+    "Prompt tokens looked up in the prefix cache.",
+    null,
+    () => ({
+      "": stats().prefixCacheQueries,
+    }),
+  );
+  make.total(
+    "vllm:prefix_cache_hits_total",
+    "Prompt tokens found in the prefix cache.",
+    null,
+    () => ({
+      "": stats().prefixCacheHits,
+    }),
+  );
+  make.total(
+    "vllm:num_preemptions_total",
+    "Preempted sequences.",
+    null,
+    () => ({ "": stats().numPreemptions }),
+  );
+  make.total(
+    "octavo_prefix_cache_miss_total",
+    "Requests that missed the prefix cache, by reason.",
+    "reason",
+    () => {
+      const { cold, evicted, salt, tooShort } = stats().prefixCacheMisses;
+      return { cold, evicted, salt, too_short: tooShort };
+    },
+  );
 }
 
 /** The configuration as labels; without model_name, as dashboards expect. */
@@ -241,40 +283,73 @@ function addCacheConfig(
 
 function tokenMeters(make: Factory) {
   return {
-    promptTokens: make.counter("vllm:prompt_tokens_total", "Prompt tokens, cache hits included."),
-    promptTokensBySource: make.counter("vllm:prompt_tokens_by_source_total", "Prompt tokens, by source.", "source", [
-      "local_compute",
-      "local_cache_hit",
-      "external_kv_transfer",
-    ]),
-    promptTokensCached: make.counter("vllm:prompt_tokens_cached_total", "Prompt tokens found in the cache."),
-    generationTokens: make.counter("vllm:generation_tokens_total", "Generated tokens."),
-    requestSuccess: make.counter("vllm:request_success_total", "Requests that ended, by reason.", "finished_reason", [
-      "stop",
-      "length",
-      "abort",
-      "error",
-      "repetition",
-    ]),
-    rejections: make.counter("vllm:admission_rejections_total", "Requests refused at admission.", "reason", [
-      "max_num_queued_reqs",
-      "max_num_queued_tokens",
-    ]),
-    iterationTokens: make.histogram("vllm:iteration_tokens_total", "Tokens computed per engine step.", ITER),
-    stepSeconds: make.histogram("octavo_step_seconds", "Time of an engine step, by stage.", STEP, "stage", STAGES),
+    promptTokens: make.counter(
+      "vllm:prompt_tokens_total",
+      "Prompt tokens, cache hits included.",
+    ),
+    promptTokensBySource: make.counter(
+      "vllm:prompt_tokens_by_source_total",
+      "Prompt tokens, by source.",
+      "source",
+      ["local_compute", "local_cache_hit", "external_kv_transfer"],
+    ),
+    promptTokensCached: make.counter(
+      "vllm:prompt_tokens_cached_total",
+      "Prompt tokens found in the cache.",
+    ),
+    generationTokens: make.counter(
+      "vllm:generation_tokens_total",
+      "Generated tokens.",
+    ),
+    requestSuccess: make.counter(
+      "vllm:request_success_total",
+      "Requests that ended, by reason.",
+      "finished_reason",
+      ["stop", "length", "abort", "error", "repetition"],
+    ),
+    rejections: make.counter(
+      "vllm:admission_rejections_total",
+      "Requests refused at admission.",
+      "reason",
+      ["max_num_queued_reqs", "max_num_queued_tokens"],
+    ),
+    iterationTokens: make.histogram(
+      "vllm:iteration_tokens_total",
+      "Tokens computed per engine step.",
+      ITER,
+    ),
+    stepSeconds: make.histogram(
+      "octavo_step_seconds",
+      "Time of an engine step, by stage.",
+      STEP,
+      "stage",
+      STAGES,
+    ),
   };
 }
 
 function requestMeters(make: Factory, LEN: number[]) {
   return {
-    requestPromptTokens: make.histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", LEN),
-    requestGenerationTokens: make.histogram("vllm:request_generation_tokens", "Generated tokens of a request.", LEN),
+    requestPromptTokens: make.histogram(
+      "vllm:request_prompt_tokens",
+      "Prompt tokens of a request.",
+      LEN,
+    ),
+    requestGenerationTokens: make.histogram(
+      "vllm:request_generation_tokens",
+      "Generated tokens of a request.",
+      LEN,
+    ),
     requestMaxGenerationTokens: make.histogram(
       "vllm:request_max_num_generation_tokens",
       "Generated tokens of a request's longest choice.",
       LEN,
     ),
-    requestMaxTokens: make.histogram("vllm:request_params_max_tokens", "max_tokens of a request.", LEN),
+    requestMaxTokens: make.histogram(
+      "vllm:request_params_max_tokens",
+      "max_tokens of a request.",
+      LEN,
+    ),
     requestPrefillTokens: make.histogram(
       "vllm:request_prefill_kv_computed_tokens",
       "Prompt tokens computed rather than found in the cache.",
@@ -286,18 +361,46 @@ function requestMeters(make: Factory, LEN: number[]) {
 
 function latencyMeters(make: Factory) {
   return {
-    timeToFirstToken: make.histogram("vllm:time_to_first_token_seconds", "Arrival to first token.", TTFT),
-    interTokenLatency: make.histogram("vllm:inter_token_latency_seconds", "Between consecutive tokens.", ITL),
+    timeToFirstToken: make.histogram(
+      "vllm:time_to_first_token_seconds",
+      "Arrival to first token.",
+      TTFT,
+    ),
+    interTokenLatency: make.histogram(
+      "vllm:inter_token_latency_seconds",
+      "Between consecutive tokens.",
+      ITL,
+    ),
     timePerOutputToken: make.histogram(
       "vllm:request_time_per_output_token_seconds",
       "Decode time per token after the first, of a request.",
       ITL,
     ),
-    e2eLatency: make.histogram("vllm:e2e_request_latency_seconds", "Arrival to end.", REQ),
-    queueTime: make.histogram("vllm:request_queue_time_seconds", "Arrival to first scheduled.", REQ),
-    prefillTime: make.histogram("vllm:request_prefill_time_seconds", "First scheduled to first token.", REQ),
-    decodeTime: make.histogram("vllm:request_decode_time_seconds", "First token to last token.", REQ),
-    inferenceTime: make.histogram("vllm:request_inference_time_seconds", "First scheduled to last token.", REQ),
+    e2eLatency: make.histogram(
+      "vllm:e2e_request_latency_seconds",
+      "Arrival to end.",
+      REQ,
+    ),
+    queueTime: make.histogram(
+      "vllm:request_queue_time_seconds",
+      "Arrival to first scheduled.",
+      REQ,
+    ),
+    prefillTime: make.histogram(
+      "vllm:request_prefill_time_seconds",
+      "First scheduled to first token.",
+      REQ,
+    ),
+    decodeTime: make.histogram(
+      "vllm:request_decode_time_seconds",
+      "First token to last token.",
+      REQ,
+    ),
+    inferenceTime: make.histogram(
+      "vllm:request_inference_time_seconds",
+      "First scheduled to last token.",
+      REQ,
+    ),
   };
 }
 

@@ -144,9 +144,7 @@ export class RequestTimeline {
       "error";
     meters.requestSuccess.inc({ finished_reason: label });
     const endTime = performance.timeOrigin + performance.now();
-    meters.e2eLatency.observe(
-      Math.max(0, endTime - facts.arrivalTime) / 1000,
-    );
+    meters.e2eLatency.observe(Math.max(0, endTime - facts.arrivalTime) / 1000);
     const generated = this.numTokens.reduce((sum, count) => sum + count, 0);
     meters.requestPromptTokens.observe(facts.promptTokenIds.length);
     meters.requestGenerationTokens.observe(generated);

@@ -33,8 +33,7 @@ export interface AppOptions {
   maxStreamBacklogBytes?: number | undefined;
   /** Labels of vllm:cache_config_info that only the configuration knows. */
   cacheConfig?:
-    | { enablePrefixCaching: boolean; gpuMemoryUtilization: number }
-    | undefined;
+    { enablePrefixCaching: boolean; gpuMemoryUtilization: number } | undefined;
 }
 
 /** What the routes share. */

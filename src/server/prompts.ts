@@ -11,7 +11,8 @@ export interface Prompt {
   tokenIds: Int32Array;
 }
 
-const EXPECTED = "a string, a list of strings, token ids or a list of token ids";
+const EXPECTED =
+  "a string, a list of strings, token ids or a list of token ids";
 
 /**
  * The prompts of a /v1/completions body as token ids; texts are encoded off the event loop. Errors: 400 that names the

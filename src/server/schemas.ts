@@ -101,7 +101,10 @@ export type CompletionBody = Static<typeof CompletionSchema>;
 export const ChatSchema = Type.Object({
   ...common,
   messages: Type.Array(
-    Type.Object({ role: Type.String(), content: Type.Optional(Type.Unknown()) }),
+    Type.Object({
+      role: Type.String(),
+      content: Type.Optional(Type.Unknown()),
+    }),
     { minItems: 1, maxItems: 65536 },
   ),
   max_completion_tokens: integer({ minimum: 1, maximum: 0x7fffffff }),
@@ -117,7 +120,10 @@ export const ChatSchema = Type.Object({
 export type ChatBody = Static<typeof ChatSchema>;
 
 /** What both generation routes have. */
-export type CommonBody = Omit<CompletionBody, "prompt" | "echo" | "logprobs" | "best_of">;
+export type CommonBody = Omit<
+  CompletionBody,
+  "prompt" | "echo" | "logprobs" | "best_of"
+>;
 
 export const TokenizeSchema = Type.Object({
   model: string(),

@@ -11,10 +11,7 @@ export function schemaError(
 ): OctavoError {
   const error: VerboseError | undefined = errors[0];
   if (error === undefined)
-    return new OctavoError(
-      "invalid_request",
-      "The request body is not valid.",
-    );
+    return new OctavoError("invalid_request", "The request body is not valid.");
   const path = fieldPath(error.instancePath);
   if (error.keyword === "required") {
     const missing = String(error.params["missingProperty"]);

@@ -1,0 +1,156 @@
+import type { FastifyReply } from "fastify";
+import { errorAnswer } from "./errors.js";
+import {
+  Generation,
+  type GenerationSink,
+  type GenerationSpec,
+} from "./generation.js";
+import type { ServerContext } from "./options.js";
+import type { Delta, TokenLogprobs } from "./output.js";
+import type { CommonBody } from "./schemas.js";
+import type { EventStream } from "./sse.js";
+
+export interface Usage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  prompt_tokens_details: { cached_tokens: number };
+}
+
+/** @param hiddenTokens generated only because the engine computes nothing without one (max_tokens 0) */
+export function usageOf(generation: Generation, hiddenTokens = 0): Usage {
+  const prompt = generation.promptTokens;
+  const completion = generation.completionTokens - hiddenTokens;
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: generation.cachedTokens },
+  };
+}
+
+/** A whole choice: its deltas put together. */
+export interface WholeChoice extends Omit<Delta, "logprobs"> {
+  logprobs: TokenLogprobs[];
+}
+
+/** What a route makes of choices. */
+export interface AnswerFormat {
+  /** The body of an answer that is not streamed. */
+  whole(generation: Generation, choices: readonly WholeChoice[]): unknown;
+  /** Chunks that open a stream, serialized. */
+  opening(generation: Generation): string[];
+  /** One chunk, serialized, or null where there is nothing to say. */
+  chunk(generation: Generation, index: number, delta: Delta): string | null;
+  /** The chunk with the usage that ends a stream, or null. */
+  usage(generation: Generation): string | null;
+}
+
+/** Runs `specs` and answers, streamed or whole. A connection that closes early aborts the engine's requests at once. */
+export function answer(
+  context: ServerContext,
+  reply: FastifyReply,
+  body: Pick<CommonBody, "stream">,
+  specs: readonly GenerationSpec[],
+  format: AnswerFormat,
+): Promise<unknown> {
+  return body.stream === true
+    ? answerStream(context, reply, specs, format)
+    : answerWhole(context, reply, specs, format);
+}
+
+async function answerWhole(
+  context: ServerContext,
+  reply: FastifyReply,
+  specs: readonly GenerationSpec[],
+  format: AnswerFormat,
+): Promise<unknown> {
+  const numChoices = specs.reduce((sum, spec) => sum + spec.n, 0);
+  const choices = Array.from({ length: numChoices }, emptyChoice);
+  let generation: Generation | null = null;
+  await new Promise<void>((resolve, reject) => {
+    const sink: GenerationSink = {
+      onDelta: (index, delta) => append(choices[index], delta),
+      onEnd: resolve,
+      onFailure: reject,
+    };
+    generation = start(context, reply, specs, sink, resolve);
+  });
+  if (generation === null || reply.raw.destroyed) {
+    // Nobody is there to be answered.
+    reply.hijack();
+    return reply;
+  }
+  return format.whole(generation, choices);
+}
+
+async function answerStream(
+  context: ServerContext,
+  reply: FastifyReply,
+  specs: readonly GenerationSpec[],
+  format: AnswerFormat,
+): Promise<unknown> {
+  let stream: EventStream | null = null;
+  const sink: GenerationSink = {
+    onDelta: (index, delta) => {
+      const json = format.chunk(generation, index, delta);
+      if (json !== null) stream?.event(json);
+    },
+    onEnd: () => {
+      const usage = format.usage(generation);
+      if (usage !== null) stream?.event(usage);
+      stream?.done();
+    },
+    onFailure: (error) => {
+      stream?.event(JSON.stringify(errorAnswer(error).body));
+      stream?.done();
+    },
+  };
+  // Nothing is told before this turn of the event loop ends, so the stream is there when it is.
+  const generation = start(context, reply, specs, sink, () => undefined);
+  stream = context.streams.open(reply);
+  for (const json of format.opening(generation)) stream.event(json);
+  stream.flush();
+  return reply;
+}
+
+/** Submits and ties the engine's requests to the connection. Throws what the engine refuses with. */
+function start(
+  context: ServerContext,
+  reply: FastifyReply,
+  specs: readonly GenerationSpec[],
+  sink: GenerationSink,
+  onGone: () => void,
+): Generation {
+  const generation = new Generation(context, specs, sink);
+  context.serverLoad++;
+  const { raw } = reply;
+  const closed = (): void => {
+    context.serverLoad--;
+    if (raw.writableFinished) return;
+    generation.abort();
+    onGone();
+  };
+  if (raw.destroyed || raw.socket?.destroyed === true) closed();
+  else raw.once("close", closed);
+  return generation;
+}
+
+function emptyChoice(): WholeChoice {
+  return {
+    text: "",
+    tokenIds: [],
+    logprobs: [],
+    finishReason: null,
+    stopReason: null,
+  };
+}
+
+function append(choice: WholeChoice | undefined, delta: Delta): void {
+  if (choice === undefined) return;
+  choice.text += delta.text;
+  choice.tokenIds.push(...delta.tokenIds);
+  choice.logprobs.push(...delta.logprobs);
+  choice.finishReason = delta.finishReason;
+  choice.stopReason = delta.stopReason;
+}

@@ -1,0 +1,175 @@
+import { randomUUID } from "node:crypto";
+import http from "node:http";
+import https from "node:https";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+} from "fastify";
+import { pino } from "pino";
+import { adminRoutes } from "./admin.js";
+import { guardRoutes } from "./auth.js";
+import { chatRoutes } from "./chat.js";
+import { completionRoutes } from "./completions.js";
+import { allowOrigins } from "./cors.js";
+import { errorAnswer } from "./errors.js";
+import { healthRoutes } from "./health.js";
+import { ServerMetrics } from "./metrics.js";
+import { modelRoutes } from "./models.js";
+import { answerUnknownRoutes } from "./not-found.js";
+import type { AppOptions, ServerContext } from "./options.js";
+import { markArrival } from "./prepare.js";
+import { StreamHub } from "./sse.js";
+import { tokenizeRoutes } from "./tokenize.js";
+import { schemaError } from "./validation.js";
+
+export type { AppOptions } from "./options.js";
+
+const DEFAULT_BODY_LIMIT = 32 * 2 ** 20;
+const DEFAULT_BACKLOG = 2 ** 20;
+/** Above the idle time of usual load balancers (60 s), so that they close first. */
+const KEEP_ALIVE_MS = 75_000;
+
+export type App = FastifyInstance & {
+  /** From now on /ready is 503 and new requests are refused; streams go on to their end. */
+  beginDrain(): void;
+};
+
+/** The HTTP server over a running engine. Closing it leaves the engine alone. */
+export function createApp(options: AppOptions): App {
+  const { bodyLimitBytes = DEFAULT_BODY_LIMIT } = options;
+  const app = Fastify({
+    bodyLimit: bodyLimitBytes,
+    loggerInstance: createLogger(options.logLevel ?? "info"),
+    disableRequestLogging: true,
+    requestIdHeader: "x-request-id",
+    genReqId: () => randomUUID(),
+    // Constructor options of ajv: nothing is coerced, filled in or dropped; errors carry the value at fault.
+    ajv: {
+      customOptions: {
+        coerceTypes: false,
+        removeAdditional: false,
+        useDefaults: false,
+        allErrors: false,
+        verbose: true,
+        allowUnionTypes: true,
+      },
+    },
+    schemaErrorFormatter: schemaError,
+    serverFactory: (handler) => createServer(handler, options.tls),
+    frameworkErrors: (error, _request, reply) => sendError(reply, error),
+  });
+  const context = createContext(options);
+  const { engine } = options;
+  engine.onFlush(() => context.streams.flush());
+  engine.onError((error) => app.log.error(error, "engine"));
+  app.setErrorHandler((error, request, reply) => {
+    if (errorAnswer(error).status === 500) request.log.error(error);
+    return sendError(reply, error);
+  });
+  addHooks(app, context);
+  allowOrigins(app, options.allowedOrigins ?? []);
+  guardRoutes(app, options);
+  answerUnknownRoutes(app);
+  addRoutes(app, context);
+  return Object.assign(app, {
+    beginDrain() {
+      context.draining = true;
+      void engine.drain();
+    },
+  });
+}
+
+function createContext(options: AppOptions): ServerContext {
+  const { engine, servedModelNames } = options;
+  const cacheConfig = options.cacheConfig ?? {
+    enablePrefixCaching: true,
+    gpuMemoryUtilization: 0.9,
+  };
+  const backlog = options.maxStreamBacklogBytes ?? DEFAULT_BACKLOG;
+  const name = servedModelNames[0] ?? "";
+  return {
+    engine,
+    tokenizer: options.tokenizer,
+    chatTemplate: options.chatTemplate,
+    servedModelNames,
+    modelPath: options.modelPath,
+    metrics: new ServerMetrics(engine, name, cacheConfig),
+    streams: new StreamHub(backlog),
+    version: options.version ?? "unknown",
+    livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,
+    startedAt: Math.floor(Date.now() / 1000),
+    draining: false,
+    serverLoad: 0,
+  };
+}
+
+/** To stderr: stdout is for what a script reads. */
+function createLogger(level: string): FastifyBaseLogger {
+  return pino({ level }, pino.destination(2));
+}
+
+function createServer(
+  handler: http.RequestListener,
+  tls: AppOptions["tls"],
+): http.Server {
+  const server =
+    tls === undefined
+      ? http.createServer(handler)
+      : https.createServer(tls, handler);
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  return server;
+}
+
+function addHooks(app: FastifyInstance, { metrics }: ServerContext): void {
+  app.addHook("onRequest", async (request, reply) => {
+    markArrival(request);
+    reply.header("x-request-id", request.id);
+  });
+  app.addHook("preHandler", async (request) => {
+    logUnknownFields(request.log, request.body, request.routeOptions.schema);
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    const handler = request.routeOptions.url ?? "none";
+    metrics.http(
+      request.method,
+      reply.raw.statusCode,
+      handler,
+      reply.elapsedTime / 1000,
+    );
+  });
+}
+
+/** Fields that no schema knows are accepted: clients send what other servers take. */
+function logUnknownFields(
+  log: FastifyBaseLogger,
+  body: unknown,
+  schema: { body?: unknown } | undefined,
+): void {
+  if (log.level !== "debug" && log.level !== "trace") return;
+  const known = (schema?.body as { properties?: object } | undefined)
+    ?.properties;
+  if (known === undefined || typeof body !== "object" || body === null) return;
+  const fields = Object.keys(body).filter((field) => !(field in known));
+  if (fields.length > 0) log.debug({ fields }, "unknown request fields");
+}
+
+function addRoutes(app: FastifyInstance, context: ServerContext): void {
+  completionRoutes(app, context);
+  chatRoutes(app, context);
+  tokenizeRoutes(app, context);
+  modelRoutes(app, context);
+  healthRoutes(app, context);
+  adminRoutes(app, context);
+  app.get("/metrics", async (_request, reply) => {
+    reply.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    return context.metrics.exposition();
+  });
+}
+
+function sendError(reply: FastifyReply, error: unknown): FastifyReply {
+  const { status, retryAfter, body } = errorAnswer(error);
+  if (retryAfter !== null) reply.header("retry-after", String(retryAfter));
+  if (status === 401) reply.header("www-authenticate", "Bearer");
+  return reply.code(status).send(body);
+}

@@ -1,0 +1,106 @@
+import type { ChatMessage, ChatTemplate } from "../text/chat-template.js";
+import { invalidField, shown, unsupportedField } from "./errors.js";
+import type { ChatBody } from "./schemas.js";
+
+const ROLES = ["system", "developer", "user", "assistant", "tool"];
+const TEXT_PARTS = ["text", "input_text", "output_text"];
+
+/** The messages of a chat body, each checked. Errors: 400 that names message and field. */
+export function checkMessages(
+  messages: ChatBody["messages"],
+): readonly ChatMessage[] {
+  return messages.map((message, i) => {
+    const param = `messages[${i}]`;
+    const fields: Readonly<Record<string, unknown>> = message;
+    if (!ROLES.includes(message.role))
+      throw invalidField(
+        `${param}.role`,
+        `one of ${ROLES.join(", ")}`,
+        message.role,
+      );
+    const { content } = message;
+    const calls = fields["tool_calls"] ?? null;
+    if (calls !== null && !Array.isArray(calls))
+      throw invalidField(`${param}.tool_calls`, "a list", calls);
+    if (content === null || content === undefined) {
+      if (message.role !== "assistant")
+        throw invalidField(
+          `${param}.content`,
+          "a string or a list of text parts",
+          content,
+        );
+      return { ...fields, role: message.role, content: null };
+    }
+    if (typeof content === "string")
+      return { ...fields, role: message.role, content };
+    if (!Array.isArray(content))
+      throw invalidField(
+        `${param}.content`,
+        "a string or a list of text parts",
+        content,
+      );
+    content.forEach((part: unknown, j) =>
+      checkPart(part, `${param}.content[${j}]`),
+    );
+    return { ...fields, role: message.role, content: content as unknown[] };
+  });
+}
+
+function checkPart(part: unknown, param: string): void {
+  if (typeof part === "string") return;
+  if (typeof part !== "object" || part === null)
+    throw invalidField(param, "a text part", part);
+  const { type, text } = part as { type?: unknown; text?: unknown };
+  if (typeof type !== "string")
+    throw invalidField(`${param}.type`, '"text"', type);
+  if (!TEXT_PARTS.includes(type))
+    throw unsupportedField(
+      param,
+      `only text parts are supported, got type ${shown(type)}`,
+    );
+  if (typeof text !== "string")
+    throw invalidField(`${param}.text`, "a string", text);
+}
+
+type TemplateFields = Pick<
+  ChatBody,
+  | "tools"
+  | "documents"
+  | "add_generation_prompt"
+  | "continue_final_message"
+  | "chat_template_kwargs"
+  | "reasoning_effort"
+>;
+
+/** The prompt of a conversation. Errors: 400 where the template refuses, or would leave out what the request brings. */
+export function renderPrompt(
+  template: ChatTemplate,
+  messages: readonly ChatMessage[],
+  body: TemplateFields,
+): string {
+  const kwargs = {
+    ...(body.reasoning_effort != null && {
+      reasoning_effort: body.reasoning_effort,
+    }),
+    ...body.chat_template_kwargs,
+  };
+  const continued = body.continue_final_message ?? false;
+  const clock = new Date();
+  const render = (documents: ChatBody["documents"]): string =>
+    template.render(messages, {
+      tools: body.tools ?? null,
+      documents: documents ?? null,
+      addGenerationPrompt: body.add_generation_prompt ?? !continued,
+      continueFinalMessage: continued,
+      chatTemplateKwargs: kwargs,
+      now: clock,
+    });
+  const text = render(body.documents);
+  // A template without a place for documents prints the same text with and without them.
+  if ((body.documents?.length ?? 0) > 0 && text === render(null))
+    throw unsupportedField(
+      "documents",
+      "this model's chat template has no place for documents",
+    );
+  return text;
+}

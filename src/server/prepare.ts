@@ -1,0 +1,124 @@
+import type { FastifyRequest } from "fastify";
+import { OctavoError } from "../core/errors.js";
+import { now } from "../core/config.js";
+import type { GenerationSpec } from "./generation.js";
+import type { ServerContext } from "./options.js";
+import { truncatePrompt } from "./prompts.js";
+import {
+  fitMaxTokens,
+  samplingParams,
+  stopStrings,
+  type LogprobsWanted,
+  type Room,
+} from "./sampling.js";
+import type { CommonBody } from "./schemas.js";
+import { invalidField, unsupportedField } from "./errors.js";
+
+/** Most choices of one HTTP request, over all its prompts. */
+const MAX_CHOICES = 4096;
+
+/** The name a request may use for its model, or the one served. Errors: 404 model_not_found. */
+export function checkModel(
+  model: string | null | undefined,
+  { servedModelNames }: ServerContext,
+): string {
+  if (model == null || model === "") return servedModelNames[0] ?? "";
+  if (servedModelNames.includes(model)) return model;
+  throw new OctavoError(
+    "model_not_found",
+    `The model \`${model}\` does not exist; this server has ${servedModelNames.map((name) => `\`${name}\``).join(", ")}.`,
+    "model",
+  );
+}
+
+/** Everything about a body that all its prompts share, checked before anything is encoded. */
+export function checkCommon(body: CommonBody): void {
+  if (body.stream !== true && body.stream_options != null)
+    throw invalidField(
+      "stream_options",
+      "null unless stream is true",
+      body.stream_options,
+    );
+  if (body.prompt_logprobs != null && body.stream === true)
+    throw unsupportedField(
+      "prompt_logprobs",
+      "not available in streams; set stream to false",
+    );
+  if (body.prompt_logprobs === -1)
+    throw unsupportedField(
+      "prompt_logprobs",
+      "the whole vocabulary (-1) is not available; ask for 0 to 20",
+    );
+  stopStrings(body.stop);
+}
+
+export interface Wanted extends LogprobsWanted {
+  room: Room;
+  /** The field that errors about the prompt's length name. */
+  promptParam: string;
+}
+
+/** The engine requests of a body: one per prompt, choices numbered prompt by prompt. Errors: 400 that names the field. */
+export async function prepareSpecs(
+  context: ServerContext,
+  request: FastifyRequest,
+  body: CommonBody,
+  prompts: readonly Int32Array[],
+  wanted: Wanted,
+): Promise<GenerationSpec[]> {
+  const { info } = context.engine;
+  const n = body.n ?? 1;
+  if (n * prompts.length > MAX_CHOICES)
+    throw invalidField(
+      "n",
+      `at most ${MAX_CHOICES} choices over all prompts`,
+      n * prompts.length,
+    );
+  const params = await samplingParams(body, wanted, info, context.tokenizer);
+  const stop = stopStrings(body.stop);
+  const reserved = wanted.room.explicit ? (wanted.room.maxTokens ?? 1) : 1;
+  const id = body.request_id ?? request.id;
+  return prompts.map((ids, i) => {
+    const room = info.maxModelLen - reserved;
+    const promptTokenIds = truncatePrompt(
+      ids,
+      body.truncate_prompt_tokens,
+      room,
+    );
+    const maxTokens = fitMaxTokens(
+      promptTokenIds.length,
+      wanted.room,
+      params.minTokens,
+      info.maxModelLen,
+      wanted.promptParam,
+    );
+    return {
+      id: prompts.length === 1 ? id : `${id}-${i}`,
+      promptTokenIds,
+      params: { ...params, maxTokens },
+      n,
+      priority: body.priority ?? 0,
+      cacheSalt: body.cache_salt ?? "",
+      arrivalTime: arrivalTime(request),
+      firstIndex: i * n,
+      output: {
+        skipSpecialTokens: body.skip_special_tokens ?? true,
+        spacesBetweenSpecialTokens: body.spaces_between_special_tokens ?? true,
+        stop,
+        includeStopString: body.include_stop_str_in_output ?? false,
+        minTokens: params.minTokens,
+      },
+    };
+  });
+}
+
+const arrivals = new WeakMap<FastifyRequest, number>();
+
+/** Remembers when the request came in: before its body was read. */
+export function markArrival(request: FastifyRequest): void {
+  arrivals.set(request, now());
+}
+
+function arrivalTime(request: FastifyRequest): number {
+  return arrivals.get(request) ?? now();
+}
