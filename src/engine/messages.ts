@@ -89,7 +89,13 @@ export interface EngineInfo {
   /** From generation_config.json and config.json. */
   eosTokenIds: number[];
   bosTokenId: number | null;
-  generationDefaults: { temperature?: number; topP?: number; topK?: number; minP?: number; repetitionPenalty?: number };
+  generationDefaults: {
+    temperature?: number;
+    topP?: number;
+    topK?: number;
+    minP?: number;
+    repetitionPenalty?: number;
+  };
 }
 
 /** workerData of the engine thread. */

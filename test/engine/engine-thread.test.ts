@@ -145,6 +145,13 @@ describe.skipIf(!ready)(
       });
     });
 
+    it("rejects when the thread dies before it is ready", async () => {
+      const workerUrl = pathToFileURL("no-such-thread.js");
+      await expect(start({}, { workerUrl })).rejects.toMatchObject({
+        code: "internal_error",
+      });
+    });
+
     it("closes while requests run", async () => {
       const client = await start();
       const recorder = new Recorder();
