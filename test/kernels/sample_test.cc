@@ -1,5 +1,5 @@
-// The sampler: the cpu backend against the reference's full sort, the documented order of steps by hand,
-// corner cases, and the distribution of draws.
+// The sampler: the cpu backend against the reference's full sort, the documented order of steps by hand
+// and corner cases. The distribution of draws is in sample_distribution_test.cc.
 #include <algorithm>
 
 #include "../../kernels/philox.h"
