@@ -36,5 +36,5 @@ export interface Quantization {
   /** "none", "awq", "gptq", "compressed-tensors". */
   method: string;
   /** The scheme of the linear called `module` (e.g. "model.layers.0.mlp.up_proj"), or null where it is dense. */
-  schemeOf(module: string): LinearQuantization | null;
+  schemeOf: (module: string) => LinearQuantization | null;
 }

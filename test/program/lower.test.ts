@@ -58,7 +58,8 @@ describe("fuses", () => {
     expect(linesOf(made)).toEqual([
       "linear qkv = hidden * a.{q,k,v} [32 -> 64, dense + bias]",
       "ropeStoreKv qkv -> kv 0, rope 0, heads 4/2 x 8, norms none, none",
-      "attention attention = attend(qkv, kv 0) scale 0.3536 window 0 softcap 0.000",
+      // The embedding is not read again: its buffer is free.
+      "attention hidden = attend(qkv, kv 0) scale 0.3536 window 0 softcap 0.000",
     ]);
     expect(
       made.linears[0]?.parts.map(({ n, bias }) => [n, bias !== null]),
