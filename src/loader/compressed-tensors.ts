@@ -2,7 +2,7 @@ import type {
   LinearQuantization,
   Quantization,
 } from "../../models/checkpoint.js";
-import type { Fields} from "./fields.js";
+import type { Fields } from "./fields.js";
 import { isObject } from "./fields.js";
 import { requireFourBits, unsupportedField } from "./quantization-fields.js";
 
