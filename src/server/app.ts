@@ -57,7 +57,9 @@ export function createApp(options: AppOptions): App {
     },
     schemaErrorFormatter: schemaError,
     serverFactory: (handler) => createServer(handler, options.tls),
-    frameworkErrors: (error, _request, reply) => sendError(reply, error),
+    frameworkErrors: (error, _request, reply) => {
+      sendError(reply, error);
+    },
   });
   const context = createContext(options);
   const { engine } = options;

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { Detokenizer } from "../text/detokenizer.js";
 import {
   answer,
   usageOf,
@@ -104,8 +105,11 @@ class CompletionFormat implements AnswerFormat {
   private readonly prefix: string;
   private readonly n: number;
   private readonly numTop: number | null;
-  /** Per choice: characters told so far, for text_offset; -1 before the first chunk. */
-  private readonly offsets = new Map<number, number>();
+  /** Per choice, once it has said something: where its text is, for text_offset. */
+  private readonly places = new Map<
+    number,
+    { offset: number; detokenizer: Detokenizer }
+  >();
 
   constructor(
     private readonly context: ServerContext,
@@ -145,7 +149,7 @@ class CompletionFormat implements AnswerFormat {
 
   chunk(generation: Generation, index: number, delta: Delta): string | null {
     const visible = this.visible(delta);
-    const first = !this.offsets.has(index);
+    const first = !this.places.has(index);
     const silent =
       visible.text === "" &&
       visible.finishReason === null &&
@@ -245,8 +249,14 @@ class CompletionFormat implements AnswerFormat {
     delta: Delta,
     echo: boolean,
   ) {
-    const offset = this.offsets.get(index) ?? 0;
-    this.offsets.set(index, offset);
+    const place = this.places.get(index) ?? {
+      offset: 0,
+      detokenizer: this.context.tokenizer.createDetokenizer({
+        ...prompt.spec.output,
+        stripLeadingSpace: echo,
+      }),
+    };
+    this.places.set(index, place);
     if (this.numTop === null) return null;
     const echoed: (TokenLogprobs | { token: number; logprob: null })[] = echo
       ? [
@@ -256,9 +266,12 @@ class CompletionFormat implements AnswerFormat {
       : [];
     const { tokenizer } = this.context;
     const tokens = [...echoed, ...delta.logprobs];
-    const result = completionLogprobs(tokens, this.numTop, offset, tokenizer);
-    const length = result.tokens.reduce((sum, token) => sum + token.length, 0);
-    this.offsets.set(index, offset + length);
-    return result;
+    const start = place.offset;
+    const width = (token: number): number => {
+      const { length } = place.detokenizer.push(token);
+      place.offset += length;
+      return length;
+    };
+    return completionLogprobs(tokens, this.numTop, start, width, tokenizer);
   }
 }

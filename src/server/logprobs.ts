@@ -24,11 +24,13 @@ export interface CompletionLogprobs {
  * Tokens of a choice in the shape of /v1/completions. A null logprob marks the first token of an echoed prompt.
  * @param numTop alternatives per token; the chosen token is always among them
  * @param offset of the first token in the choice's text
+ * @param width characters that a token, given in order, adds to the choice's text
  */
 export function completionLogprobs(
   tokens: readonly (TokenLogprobs | { token: number; logprob: null })[],
   numTop: number,
   offset: number,
+  width: (token: number) => number,
   tokenizer: Tokenizer,
 ): CompletionLogprobs {
   const result: CompletionLogprobs = {
@@ -41,7 +43,7 @@ export function completionLogprobs(
     const text = tokenText(tokenizer, entry.token);
     result.tokens.push(text);
     result.text_offset.push(offset);
-    offset += text.length;
+    offset += width(entry.token);
     if (entry.logprob === null) {
       result.token_logprobs.push(null);
       result.top_logprobs.push(null);
