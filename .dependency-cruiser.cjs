@@ -1,7 +1,7 @@
 // Imports point down only (docs/architecture.md). Each layer lists the folders it may reach.
 const LAYERS = {
   "src/core": [],
-  "models": ["src/core"],
+  models: ["src/core"],
   "src/kv": ["src/core"],
   "src/spec": ["src/core"],
   "src/runner": ["src/core", "src/program"],
@@ -9,28 +9,88 @@ const LAYERS = {
   "src/program": ["models", "src/core"],
   "src/loader": ["models", "src/core"],
   "src/scheduler": ["src/kv", "src/core"],
-  "src/engine": ["src/scheduler", "src/kv", "src/spec", "src/runner", "src/loader", "src/program", "models", "src/core"],
+  "src/engine": [
+    "src/scheduler",
+    "src/kv",
+    "src/spec",
+    "src/runner",
+    "src/loader",
+    "src/program",
+    "models",
+    "src/core",
+  ],
   "src/server": ["src/text", "src/engine", "src/core"],
-  "src/cli": ["src/server", "src/engine", "src/loader", "src/text", "src/runner", "src/core", "bench"],
+  "src/cli": [
+    "src/server",
+    "src/engine",
+    "src/loader",
+    "src/text",
+    "src/runner",
+    "src/core",
+    "bench",
+  ],
 };
 
 const rules = Object.entries(LAYERS).map(([layer, below]) => ({
   name: `${layer.replace("src/", "")}-imports-down`,
   severity: "error",
   from: { path: `^${layer}/` },
-  to: { path: "^(src|models|bench|test)/", pathNot: `^(${[layer, ...below].join("|")})/` },
+  to: {
+    path: "^(src|models|bench|test)/",
+    pathNot: `^(${[layer, ...below].join("|")})/`,
+  },
 }));
 
 module.exports = {
   forbidden: [
     ...rules,
-    { name: "server-sees-the-engine-only-through-its-client", severity: "error", from: { path: "^src/server/" },
-      to: { path: "^src/engine/", pathNot: "^src/engine/(engine-client|messages|stats)\\.ts$" } },
-    { name: "only-addon-loads-native", severity: "error", from: { path: "^(src|models)/", pathNot: "^src/runner/addon\\.ts$" }, to: { path: "\\.node$" } },
-    { name: "nothing-imports-tests", severity: "error", from: { path: "^(src|models|bench)/" }, to: { path: "^test/" } },
-    { name: "no-cycles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
-    { name: "no-barrels", severity: "error", from: {}, to: { path: "^(src|models|bench)/.*index\\.ts$" } },
-    { name: "no-unresolved", severity: "error", from: {}, to: { couldNotResolve: true } },
+    {
+      name: "server-sees-the-engine-only-through-its-client",
+      severity: "error",
+      from: { path: "^src/server/" },
+      to: {
+        path: "^src/engine/",
+        pathNot: "^src/engine/(engine-client|messages|stats)\\.ts$",
+      },
+    },
+    {
+      name: "only-addon-loads-native",
+      severity: "error",
+      from: { path: "^(src|models)/", pathNot: "^src/runner/addon\\.ts$" },
+      to: { path: "\\.node$" },
+    },
+    {
+      name: "nothing-imports-tests",
+      severity: "error",
+      from: { path: "^(src|models|bench)/" },
+      to: { path: "^test/" },
+    },
+    {
+      name: "no-cycles",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "no-barrels",
+      severity: "error",
+      from: {},
+      to: { path: "^(src|models|bench)/.*index\\.ts$" },
+    },
+    {
+      name: "no-unresolved",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
   ],
-  options: { doNotFollow: { path: "node_modules" }, tsConfig: { fileName: "tsconfig.json" }, tsPreCompilationDeps: true },
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsConfig: { fileName: "tsconfig.json" },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "types", "node", "default"],
+    },
+  },
 };

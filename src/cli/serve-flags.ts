@@ -308,5 +308,7 @@ export interface ServeOptions extends Record<string, unknown> {
   shutdownTimeout: number;
   livenessTimeout: number;
   logLevel: string;
+  enablePrefixCaching: boolean;
+  gpuMemoryUtilization: number;
   quantization?: string;
 }

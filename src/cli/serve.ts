@@ -2,22 +2,24 @@ import { Command } from "commander";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import type { FastifyInstance } from "fastify";
 import { parse as parseYaml } from "yaml";
 import { OctavoError } from "../core/errors.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
 import { createApp } from "../server/app.js";
+import type { App } from "../server/app.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
 import { addFlags, applyConfigFile } from "./flags.js";
-import { formatBytes, formatCount, ProgressBar } from "./format.js";
+import { ProgressBar } from "./format.js";
 import {
   engineConfig,
   refuseUnbuilt,
   SERVE_FLAGS,
   type ServeOptions,
 } from "./serve-flags.js";
+import { pasteLine, planTable } from "./serve-report.js";
+import { VERSION } from "./version.js";
 
 export function serveCommand(): Command {
   const command = new Command("serve")
@@ -86,6 +88,7 @@ async function serve(
     loadChatTemplate(directory, options.chatTemplate),
   ]);
   try {
+    checkQuantization(options.quantization, engine.info);
     const names = options.servedModelName ?? [defaultName(directory)];
     const app = createApp({
       engine,
@@ -100,18 +103,39 @@ async function serve(
       livenessTimeoutSeconds: options.livenessTimeout,
       logLevel: options.logLevel,
       tls: readTls(options),
+      version: VERSION,
+      cacheConfig: {
+        enablePrefixCaching: options.enablePrefixCaching,
+        gpuMemoryUtilization: options.gpuMemoryUtilization,
+      },
     });
     const address = await listen(app, options);
     log(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
     process.stdout.write(`Octavo listening on ${address}\n`);
     process.stdout.write(
-      `${pasteLine(address, names[0] ?? "", chatTemplate !== null, options)}\n`,
+      `${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
     stopOnSignals(app, engine, options.shutdownTimeout);
   } catch (error) {
     await engine.close();
     throw error;
   }
+}
+
+/** --quantization states what the checkpoint is; the checkpoint decides. */
+function checkQuantization(asked: string | undefined, info: EngineInfo): void {
+  if (asked === undefined) return;
+  const schemes: Record<string, string> = {
+    awq: "awq-int4",
+    gptq: "gptq-int4",
+    "compressed-tensors": "compressed-int4",
+  };
+  if (!info.quantization.startsWith(schemes[asked] ?? asked))
+    throw new OctavoError(
+      "invalid_config",
+      `--quantization ${asked}: the checkpoint is ${info.quantization}.`,
+      "quantization",
+    );
 }
 
 function requireModel(model: string | undefined): string {
@@ -163,10 +187,7 @@ function readTls(
   };
 }
 
-async function listen(
-  app: FastifyInstance,
-  options: ServeOptions,
-): Promise<string> {
+async function listen(app: App, options: ServeOptions): Promise<string> {
   try {
     if (options.uds !== undefined) {
       await app.listen({ path: options.uds });
@@ -189,59 +210,9 @@ async function listen(
   return `${options.sslCertfile === undefined ? "http" : "https"}://${host}:${port}`;
 }
 
-/** What fits, before it is loaded. */
-function planTable(directory: string, info: EngineInfo): string {
-  const kvTokens = info.numBlocks * info.blockSize;
-  const rows = [
-    ["Model", `${directory} (${info.architecture}, ${info.quantization})`],
-    [
-      "Device",
-      `${info.device}: ${info.deviceDescription}, ${info.isa}, ${info.threads} threads, ${formatBytes(info.availableMemory)} available`,
-    ],
-    ["Weights", formatBytes(info.weightBytes)],
-    [
-      "KV cache",
-      `${formatBytes(info.numBlocks * info.kvBytesPerBlock)}: ${formatCount(kvTokens)} tokens (${formatCount(info.numBlocks)} blocks of ${info.blockSize}, ${info.kvCacheDtype})`,
-    ],
-    [
-      "Workspace",
-      `${formatBytes(info.workspaceBytes)}: ${formatCount(info.maxNumBatchedTokens)} tokens a step, ${formatCount(info.maxNumSeqs)} sequences`,
-    ],
-    [
-      "Context",
-      `${formatCount(info.maxModelLen)} tokens; ${(kvTokens / info.maxModelLen).toFixed(1)} sequences of full length fit at once`,
-    ],
-  ];
-  return rows
-    .map(([name, value]) => `  ${(name ?? "").padEnd(10)} ${value ?? ""}`)
-    .join("\n");
-}
-
-/** A request to paste into a shell. */
-function pasteLine(
-  address: string,
-  model: string,
-  hasTemplate: boolean,
-  options: ServeOptions,
-): string {
-  const target =
-    options.uds === undefined
-      ? address
-      : `--unix-socket ${options.uds} http://localhost`;
-  const key =
-    options.apiKey === undefined
-      ? ""
-      : ` -H "authorization: Bearer $OCTAVO_API_KEY"`;
-  const route = hasTemplate ? "chat/completions" : "completions";
-  const body = hasTemplate
-    ? { model, messages: [{ role: "user", content: "Hello!" }], stream: true }
-    : { model, prompt: "Once upon a time", max_tokens: 64, stream: true };
-  return `Try: curl -N ${target}/v1/${route} -H "content-type: application/json"${key} -d '${JSON.stringify(body)}'`;
-}
-
 /** The first SIGTERM or SIGINT lets running requests finish (up to the timeout); the second ends at once. */
 function stopOnSignals(
-  app: FastifyInstance & { beginDrain(): void },
+  app: App,
   engine: EngineClient,
   timeoutSeconds: number,
 ): void {
@@ -268,7 +239,7 @@ function stopOnSignals(
 }
 
 async function drain(
-  app: FastifyInstance & { beginDrain(): void },
+  app: App,
   engine: EngineClient,
   timeoutSeconds: number,
 ): Promise<void> {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Agent, request as httpRequest } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { randomSource } from "./random-requests.js";
 import {
   hasShared,
   startServer,
@@ -11,17 +12,6 @@ import {
 const LONG = process.env["OCTAVO_LONG"] === "1";
 const NUM_REQUESTS = LONG ? 20_000 : 400;
 const CONCURRENCY = 32;
-
-/** Small, fast, seeded (mulberry32): the same load every time. */
-function randomSource(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 interface Tally {
   sent: number;

@@ -1,0 +1,53 @@
+import type { EngineInfo } from "../engine/messages.js";
+import { formatBytes, formatCount } from "./format.js";
+import type { ServeOptions } from "./serve-flags.js";
+
+/** What fits, before it is loaded. */
+export function planTable(directory: string, info: EngineInfo): string {
+  const kvTokens = info.numBlocks * info.blockSize;
+  const rows = [
+    ["Model", `${directory} (${info.architecture}, ${info.quantization})`],
+    [
+      "Device",
+      `${info.device}: ${info.deviceDescription}, ${info.isa}, ${info.threads} threads, ${formatBytes(info.availableMemory)} available`,
+    ],
+    ["Weights", formatBytes(info.weightBytes)],
+    [
+      "KV cache",
+      `${formatBytes(info.numBlocks * info.kvBytesPerBlock)}: ${formatCount(kvTokens)} tokens (${formatCount(info.numBlocks)} blocks of ${info.blockSize}, ${info.kvCacheDtype})`,
+    ],
+    [
+      "Workspace",
+      `${formatBytes(info.workspaceBytes)}: ${formatCount(info.maxNumBatchedTokens)} tokens a step, ${formatCount(info.maxNumSeqs)} sequences`,
+    ],
+    [
+      "Context",
+      `${formatCount(info.maxModelLen)} tokens; ${(kvTokens / info.maxModelLen).toFixed(1)} sequences of full length fit at once`,
+    ],
+  ];
+  return rows
+    .map(([name, value]) => `  ${(name ?? "").padEnd(10)} ${value ?? ""}`)
+    .join("\n");
+}
+
+/** A request to paste into a shell. */
+export function pasteLine(
+  address: string,
+  model: string,
+  hasTemplate: boolean,
+  options: ServeOptions,
+): string {
+  const target =
+    options.uds === undefined
+      ? address
+      : `--unix-socket ${options.uds} http://localhost`;
+  const key =
+    options.apiKey === undefined
+      ? ""
+      : ` -H "authorization: Bearer $OCTAVO_API_KEY"`;
+  const route = hasTemplate ? "chat/completions" : "completions";
+  const body = hasTemplate
+    ? { model, messages: [{ role: "user", content: "Hello!" }], stream: true }
+    : { model, prompt: "Once upon a time", max_tokens: 64, stream: true };
+  return `Try: curl -N ${target}/v1/${route} -H "content-type: application/json"${key} -d '${JSON.stringify(body)}'`;
+}
