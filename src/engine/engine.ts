@@ -10,7 +10,7 @@ import type { BlockHash } from "../kv/prefix-cache.js";
 import type { ModelRunner, StepOutput } from "../runner/runner.js";
 import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
-import type { SchedulerReport } from "../scheduler/scheduler.js";
+import type { SchedulerReport } from "../scheduler/scheduler-config.js";
 import type { AdmittedRequest, FinishedChoice } from "./messages.js";
 import type { EngineStats } from "./stats.js";
 

@@ -3,7 +3,7 @@ import type { Request } from "../core/request.js";
 import { SequenceStatus } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import type { KVCacheManager } from "../kv/kv-cache-manager.js";
-import type { SchedulerConfig } from "./scheduler.js";
+import type { SchedulerConfig } from "./scheduler-config.js";
 
 /** Throws context_length_exceeded when no token could follow the prompt, invalid_request for an empty one. */
 export function checkRequest(

@@ -1,9 +1,7 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import { now } from "../core/config.js";
-import type { EngineConfig } from "../core/config.js";
 import { assert, OctavoError } from "../core/errors.js";
 import { EventKind } from "../core/events.js";
-import type { TokenEvents } from "../core/events.js";
 import { FinishReason } from "../core/request.js";
 import type { Request } from "../core/request.js";
 import { SequenceStatus } from "../core/sequence.js";
@@ -11,7 +9,6 @@ import type { Sequence } from "../core/sequence.js";
 import { blockTableOf } from "../kv/block-table.js";
 import type { BlockTable } from "../kv/block-table.js";
 import { KVCacheManager } from "../kv/kv-cache-manager.js";
-import type { BlockHash } from "../kv/prefix-cache.js";
 import { Admission } from "./admission.js";
 import {
   bookPromptLogprobs,
@@ -22,37 +19,11 @@ import {
 } from "./booking.js";
 import type { SampledRows, StepRows } from "./booking.js";
 import { checkCapacity, checkRequest, checkSequence } from "./checks.js";
+import { RunningList } from "./running-list.js";
 import { RequestGroup } from "./request-group.js";
 import { finishReasonOf, reachesLength } from "./stop.js";
-import { goesBefore, WaitingQueue } from "./waiting-queue.js";
-
-export type SchedulerConfig = Pick<
-  EngineConfig,
-  | "blockSize"
-  | "maxNumSeqs"
-  | "maxNumBatchedTokens"
-  | "longPrefillTokenThreshold"
-  | "enablePrefixCaching"
-  | "schedulingPolicy"
-> & {
-  numBlocks: number;
-  maxModelLen: number;
-  /** Rows that may be sampled in one step, at least maxNumSeqs. */
-  maxNumSamples: number;
-  /** When every layer is windowed: tokens that a position sees, itself included. */
-  slidingWindow: number | null;
-  hash?: BlockHash;
-};
-
-/** What happened to sequences since the engine last cleared it. */
-export interface SchedulerReport {
-  readonly events: TokenEvents;
-  /** In the order of their last events. */
-  readonly finished: Sequence[];
-  readonly finishReasons: FinishReason[];
-  /** The first choice of each request that was scheduled for the first time. */
-  readonly admitted: Sequence[];
-}
+import type { SchedulerConfig, SchedulerReport } from "./scheduler-config.js";
+import { WaitingQueue } from "./waiting-queue.js";
 
 /**
  * Chooses what each step computes (`schedule`) and books what came out (`update`); nothing else changes a sequence.
@@ -70,16 +41,13 @@ export class Scheduler {
   numPreemptions = 0;
   /** Admits waiting sequences and counts prefix hits. */
   readonly admission: Admission;
-  /** Sorted by rank: the last is preempted first. */
-  private readonly running: Sequence[] = [];
+  private readonly running: RunningList;
   private readonly waiting: WaitingQueue;
   private readonly groups = new Map<number, RequestGroup>();
   private numUnfinished = 0;
   private nextArrivalOrder = 0;
-  private readonly freeSlots: number[] = [];
   /** [maxNumSeqs] by slot: sample row of the last launch that makes the token in flight. */
   private readonly inFlightRow: Int32Array;
-  private hasFinished = false;
   private readonly rows: SampledRows = { first: 0, count: 0, firstPosition: 0 };
 
   /** Throws invalid_config when a sequence of maxModelLen tokens, or a step of decodes, does not fit. */
@@ -91,8 +59,7 @@ export class Scheduler {
     checkCapacity(config, this.kv);
     this.waiting = new WaitingQueue(config.schedulingPolicy);
     this.inFlightRow = new Int32Array(config.maxNumSeqs);
-    for (let slot = config.maxNumSeqs - 1; slot >= 0; slot--)
-      this.freeSlots.push(slot);
+    this.running = new RunningList(config.maxNumSeqs, config.schedulingPolicy);
     this.admission = new Admission(this.kv, this.groups);
   }
 
@@ -141,7 +108,7 @@ export class Scheduler {
       if (sequence.status !== SequenceStatus.finished)
         this.finishWithoutToken(sequence, reason);
     }
-    this.dropFinishedFromRunning();
+    this.running.dropFinished();
   }
 
   /** Ends everything, after a failure of the runner. */
@@ -156,10 +123,10 @@ export class Scheduler {
     const preemptions = this.numPreemptions;
     let decodes = 0;
     for (let i = 0; i < this.running.length; i++)
-      if (this.wanted(this.runningAt(i)) === 1) decodes++;
+      if (this.wanted(this.running.at(i)) === 1) decodes++;
     let blocksToCome = 0;
     for (let i = 0; i < this.running.length; i++) {
-      const sequence = this.runningAt(i);
+      const sequence = this.running.at(i);
       const want = this.wanted(sequence);
       if (want === 1) decodes--;
       const samples = this.running.length - 1 - i;
@@ -196,7 +163,7 @@ export class Scheduler {
       }
       row += samples;
     }
-    this.dropFinishedFromRunning();
+    this.running.dropFinished();
     return numTokens;
   }
 
@@ -214,18 +181,11 @@ export class Scheduler {
     }
     this.kv.checkIntegrity(tables);
     assert(unfinished === this.numUnfinished, "unfinished choices are counted");
-    assert(
-      this.freeSlots.length + this.running.length === this.config.maxNumSeqs,
-      "every slot is free or belongs to a running sequence",
-    );
+    this.running.checkIntegrity();
     assert(
       unfinished > 0 || this.kv.numFreeBlocks === this.kv.numBlocks,
       "every block is free when nothing is left to do",
     );
-  }
-
-  private runningAt(i: number): Sequence {
-    return this.running[i] as Sequence;
   }
 
   /** Tokens that could be computed for a running sequence now. */
@@ -283,29 +243,26 @@ export class Scheduler {
   private makeRoom(sequence: Sequence, numTokens: number): boolean {
     while (!this.kv.allocate(sequence, numTokens)) {
       if (this.admission.dropHeldBlocks()) continue;
-      const victim = this.runningAt(this.running.length - 1);
-      this.preempt(victim);
-      if (victim === sequence) return false;
+      if (this.preemptLast() === sequence) return false;
     }
     return true;
   }
 
-  private preempt(sequence: Sequence): void {
-    assert(this.running.pop() === sequence, "the last in rank is preempted");
-    this.leaveSlot(sequence);
+  private preemptLast(): Sequence {
+    const sequence = this.running.popLast();
     this.kv.release(sequence);
-    sequence.status = SequenceStatus.waiting;
     sequence.numComputedTokens = 0;
     sequence.numPreemptions++;
     this.numPreemptions++;
     this.waiting.push(sequence);
+    return sequence;
   }
 
   /** Waiting sequences in order, while there are seats, tokens, rows and blocks. */
   private admit(batch: ScheduledBatch, blocksToCome: number): void {
-    const { maxNumSeqs, maxNumBatchedTokens, maxNumSamples } = this.config;
+    const { maxNumBatchedTokens, maxNumSamples } = this.config;
     let toCome = blocksToCome;
-    while (this.running.length < maxNumSeqs) {
+    while (!this.running.isFull) {
       const budget = maxNumBatchedTokens - batch.numTokens;
       const rows = maxNumSamples - batch.numSamples;
       const sequence = this.waiting.peek();
@@ -327,16 +284,7 @@ export class Scheduler {
   }
 
   private join(sequence: Sequence): void {
-    sequence.status = SequenceStatus.running;
-    sequence.slot = this.freeSlots.pop() as number;
-    let at = this.running.length;
-    const { schedulingPolicy } = this.config;
-    while (
-      at > 0 &&
-      goesBefore(sequence, this.runningAt(at - 1), schedulingPolicy)
-    )
-      at--;
-    this.running.splice(at, 0, sequence);
+    this.running.join(sequence);
     if (sequence.firstScheduledTime === 0) sequence.firstScheduledTime = now();
     if (this.admission.noteAdmitted(sequence))
       this.report.admitted.push(sequence);
@@ -427,36 +375,18 @@ export class Scheduler {
     const group = this.groupOf(sequence);
     const wasRunning = sequence.status === SequenceStatus.running;
     const wasDeferred = group.deferred.includes(sequence);
-    sequence.status = SequenceStatus.finished;
     this.numUnfinished--;
     if (wasRunning) {
-      this.leaveSlot(sequence);
+      this.running.finish(sequence);
       this.kv.release(sequence);
-      this.hasFinished = true;
-    } else if (!wasDeferred) {
-      this.waiting.noteFinished();
+    } else {
+      sequence.status = SequenceStatus.finished;
+      if (!wasDeferred) this.waiting.noteFinished();
     }
     const leader = group.noteFinished(sequence);
     if (leader) this.waiting.push(leader);
     if (group.numUnfinished === 0) this.groups.delete(sequence.request.handle);
     this.report.finished.push(sequence);
     this.report.finishReasons.push(reason);
-  }
-
-  private leaveSlot(sequence: Sequence): void {
-    this.freeSlots.push(sequence.slot);
-    sequence.slot = -1;
-  }
-
-  private dropFinishedFromRunning(): void {
-    if (!this.hasFinished) return;
-    let kept = 0;
-    for (let i = 0; i < this.running.length; i++) {
-      const sequence = this.runningAt(i);
-      if (sequence.status === SequenceStatus.running)
-        this.running[kept++] = sequence;
-    }
-    this.running.length = kept;
-    this.hasFinished = false;
   }
 }
