@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import http from "node:http";
 import https from "node:https";
 import Fastify, {
+  LogController,
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
@@ -41,7 +42,7 @@ export function createApp(options: AppOptions): App {
   const app = Fastify({
     bodyLimit: bodyLimitBytes,
     loggerInstance: createLogger(options.logLevel ?? "info"),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: "x-request-id",
     genReqId: () => randomUUID(),
     // Constructor options of ajv: nothing is coerced, filled in or dropped; errors carry the value at fault.

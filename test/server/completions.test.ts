@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { bytes, END, says, ScriptedEngine, serve, sseEvents } from "./support.js";
+import {
+  bytes,
+  END,
+  says,
+  ScriptedEngine,
+  serve,
+  sseEvents,
+} from "./support.js";
 
 const URL = "/v1/completions";
 
@@ -97,7 +104,10 @@ describe("POST /v1/completions", () => {
 
   it("reports stop_token_ids and hides their text", async () => {
     const { post } = await serve(new ScriptedEngine(says("ab!cd")));
-    const response = await post(URL, { prompt: "a", stop_token_ids: bytes("!") });
+    const response = await post(URL, {
+      prompt: "a",
+      stop_token_ids: bytes("!"),
+    });
     expect(response.json().choices[0]).toMatchObject({
       text: "ab",
       finish_reason: "stop",
@@ -120,7 +130,11 @@ describe("POST /v1/completions", () => {
       [3, "2y"],
     ]);
     expect(usage).toMatchObject({ prompt_tokens: 3, completion_tokens: 12 });
-    const streamed = await post(URL, { prompt: ["a", "bc"], n: 2, stream: true });
+    const streamed = await post(URL, {
+      prompt: ["a", "bc"],
+      n: 2,
+      stream: true,
+    });
     const texts = ["", "", "", ""];
     for (const { choices } of sseEvents(streamed.body))
       texts[choices[0].index] += choices[0].text;
@@ -129,7 +143,11 @@ describe("POST /v1/completions", () => {
 
   it("reports log-probabilities with alternatives and offsets", async () => {
     const { post } = await serve(new ScriptedEngine(() => bytes("abc")));
-    const response = await post(URL, { prompt: "x", max_tokens: 2, logprobs: 2 });
+    const response = await post(URL, {
+      prompt: "x",
+      max_tokens: 2,
+      logprobs: 2,
+    });
     const { logprobs } = response.json().choices[0];
     expect(logprobs.tokens).toEqual(["a", "b"]);
     expect(logprobs.text_offset).toEqual([0, 1]);
@@ -146,7 +164,13 @@ describe("POST /v1/completions", () => {
     async (stream) => {
       const engine = new ScriptedEngine(() => bytes("cd"));
       const { post } = await serve(engine);
-      const body = { prompt: "ab", echo: true, logprobs: 1, max_tokens: 2, stream };
+      const body = {
+        prompt: "ab",
+        echo: true,
+        logprobs: 1,
+        max_tokens: 2,
+        stream,
+      };
       const response = await post(URL, body);
       const events = stream ? sseEvents(response.body) : [response.json()];
       const choices = events.flatMap((event) => event.choices);

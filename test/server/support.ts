@@ -54,9 +54,7 @@ export class ScriptedEngine implements HostedEngine {
   constructor(public script: Script) {}
 
   get idle(): boolean {
-    return (
-      this.ended.length === 0 && (!this.running || this.live.length === 0)
-    );
+    return this.ended.length === 0 && (!this.running || this.live.length === 0);
   }
   get numLive(): number {
     return this.live.length;

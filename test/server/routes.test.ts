@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import { bytes, says, ScriptedEngine, serve } from "./support.js";
+
+describe("the other routes", () => {
+  it("lists models and describes one, also by a name with a slash", async () => {
+    const { app } = await serve(new ScriptedEngine(says("x")));
+    const { object, data } = (await app.inject("/v1/models")).json();
+    expect(object).toBe("list");
+    expect(data.map((card: any) => card.id)).toEqual(["tiny", "org/tiny"]);
+    for (const url of ["/v1/models/org/tiny", "/v1/models/org%2Ftiny"])
+      expect((await app.inject(url)).json()).toMatchObject({
+        id: "org/tiny",
+        object: "model",
+        root: "/models/tiny",
+        max_model_len: 128,
+      });
+    expect((await app.inject("/v1/models/none")).statusCode).toBe(404);
+  });
+
+  it("tokenizes prompts and conversations, and back", async () => {
+    const { post } = await serve(new ScriptedEngine(says("x")));
+    const plain = await post("/tokenize", {
+      prompt: "hé",
+      return_token_strs: true,
+    });
+    expect(plain.json()).toMatchObject({
+      count: 3,
+      max_model_len: 128,
+      tokens: bytes("hé"),
+      token_strs: ["h", "Ã", "©"],
+    });
+    const chat = await post("/tokenize", {
+      messages: [{ role: "user", content: "a" }],
+      add_generation_prompt: false,
+    });
+    expect(chat.json().tokens).toEqual(bytes("[user]a"));
+    const back = await post("/detokenize", { tokens: [...bytes("hé"), 257] });
+    expect(back.json()).toEqual({ prompt: "hé<|end|>" });
+    for (const body of [{}, { prompt: "a", messages: [{ role: "user" }] }])
+      expect((await post("/tokenize", body)).statusCode).toBe(400);
+    const outside = await post("/detokenize", { tokens: [5, 260] });
+    expect(outside.json().error.param).toBe("tokens[1]");
+  });
+
+  it("/live fails while work is pending and no step ends", async () => {
+    const engine = new ScriptedEngine(says("x"));
+    engine.running = false;
+    const { app, client, post } = await serve(engine, {
+      livenessTimeoutSeconds: 0.02,
+    });
+    const pending = post("/v1/completions", { prompt: "a" });
+    await expect
+      .poll(async () => (await app.inject("/live")).statusCode)
+      .toBe(503);
+    expect((await app.inject("/health")).statusCode).toBe(200);
+    expect((await app.inject("/load")).json()).toEqual({ server_load: 1 });
+    engine.running = true;
+    await client.call("checkIntegrity");
+    expect((await pending).statusCode).toBe(200);
+    expect((await app.inject("/live")).statusCode).toBe(200);
+    expect((await app.inject("/load")).json()).toEqual({ server_load: 0 });
+  });
+
+  it("/health and /ready fail once the engine is gone", async () => {
+    const engine = new ScriptedEngine(says("x"));
+    const { app, post } = await serve(engine);
+    engine.failNext = true;
+    expect((await post("/v1/completions", { prompt: "a" })).statusCode).toBe(
+      500,
+    );
+    for (const url of ["/health", "/live", "/ready", "/ping"])
+      expect((await app.inject(url)).statusCode).toBe(503);
+  });
+
+  it("echoes x-request-id and makes one where there is none", async () => {
+    const { app } = await serve(new ScriptedEngine(says("x")));
+    const headers = { "x-request-id": "mine-1" };
+    const named = await app.inject({
+      method: "POST",
+      url: "/v1/completions",
+      headers,
+      payload: { prompt: "a", stream: true },
+    });
+    expect(named.headers["x-request-id"]).toBe("mine-1");
+    const made = await app.inject("/health");
+    expect(made.headers["x-request-id"]).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});
