@@ -1,6 +1,5 @@
 import { Command } from "commander";
 import { writeFile } from "node:fs/promises";
-import { runSchedulerBench } from "../../bench/scheduler.js";
 import { OctavoError } from "../core/errors.js";
 
 const UNBUILT = ["serve", "latency", "throughput", "startup", "kernels"];
@@ -13,6 +12,7 @@ export function benchCommand(): Command {
     .description("schedule + pack + update per step, without a model")
     .option("--json <file>", "also write the figures as JSON")
     .action(async (options: { json?: string }) => {
+      const { runSchedulerBench } = await import("../../bench/scheduler.js");
       const result = runSchedulerBench({}, (line) =>
         process.stdout.write(`${line}\n`),
       );

@@ -2,7 +2,8 @@
 import { Command } from "commander";
 import { OctavoError } from "../core/errors.js";
 import { benchCommand } from "./bench.js";
-import { serveCommand } from "./serve.js";
+import { serveCommand } from "./serve-command.js";
+import { refuseUnbuilt } from "./serve-flags.js";
 import { VERSION } from "./version.js";
 
 /** Commands of the design that nothing stands behind yet. */
@@ -18,6 +19,7 @@ async function main(argv: string[]): Promise<void> {
   const command = argv[2];
   if (command !== undefined && UNBUILT_COMMANDS.includes(command))
     throw new OctavoError("unsupported", `octavo ${command} is not built yet.`);
+  if (command === "serve") refuseUnbuilt(argv.slice(3), process.env);
   await program.parseAsync(argv);
 }
 

@@ -1,8 +1,5 @@
-import { Command } from "commander";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { parse as parseYaml } from "yaml";
 import { OctavoError } from "../core/errors.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
@@ -10,69 +7,13 @@ import { createApp } from "../server/app.js";
 import type { App } from "../server/app.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
-import { addFlags, applyConfigFile } from "./flags.js";
 import { ProgressBar } from "./format.js";
-import {
-  engineConfig,
-  refuseUnbuilt,
-  SERVE_FLAGS,
-  type ServeOptions,
-} from "./serve-flags.js";
+import { engineConfig, type ServeOptions } from "./serve-flags.js";
 import { pasteLine, planTable } from "./serve-report.js";
 import { VERSION } from "./version.js";
 
-export function serveCommand(): Command {
-  const command = new Command("serve")
-    .description("Serve a model over HTTP, with OpenAI's API.")
-    .argument(
-      "[model]",
-      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json)",
-    );
-  addFlags(command, SERVE_FLAGS);
-  return command.action(
-    async (model: string | undefined, _options: unknown, self: Command) => {
-      refuseUnbuilt(process.argv.slice(2), process.env);
-      const configFile = self.getOptionValue("config") as string | undefined;
-      if (configFile !== undefined) {
-        const { model: fileModel, ...flags } = await readConfigFile(configFile);
-        applyConfigFile(self, SERVE_FLAGS, configFile, flags);
-        if (typeof fileModel === "string") model ??= fileModel;
-      }
-      await serve(
-        model ?? process.env["OCTAVO_MODEL"],
-        self.opts<ServeOptions>(),
-      );
-    },
-  );
-}
-
-async function readConfigFile(file: string): Promise<Record<string, unknown>> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    throw new OctavoError(
-      "invalid_config",
-      `--config: cannot read ${file}: ${(error as Error).message}`,
-      "config",
-    );
-  }
-  try {
-    const content: unknown = parseYaml(text);
-    if (content === null || content === undefined) return {};
-    if (typeof content !== "object" || Array.isArray(content))
-      throw new Error("expected a mapping of flag names to values");
-    return content as Record<string, unknown>;
-  } catch (error) {
-    throw new OctavoError(
-      "invalid_config",
-      `--config: ${file}: ${(error as Error).message}`,
-      "config",
-    );
-  }
-}
-
-async function serve(
+/** Loads the model, listens, and stays until a signal. Throws OctavoError for what the user can mend. */
+export async function serve(
   model: string | undefined,
   options: ServeOptions,
 ): Promise<void> {
@@ -111,9 +52,8 @@ async function serve(
     });
     const address = await listen(app, options);
     log(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
-    process.stdout.write(`Octavo listening on ${address}\n`);
     process.stdout.write(
-      `${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
+      `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
     stopOnSignals(app, engine, options.shutdownTimeout);
   } catch (error) {

@@ -1,0 +1,59 @@
+import { Command } from "commander";
+import { readFile } from "node:fs/promises";
+import { parse as parseYaml } from "yaml";
+import { OctavoError } from "../core/errors.js";
+import { addFlags, applyConfigFile } from "./flags.js";
+import { SERVE_FLAGS, type ServeOptions } from "./serve-flags.js";
+
+/** `octavo serve [MODEL] [flags]`: flags from the command line, then OCTAVO_*, then --config. */
+export function serveCommand(): Command {
+  const command = new Command("serve")
+    .description("Serve a model over HTTP, with OpenAI's API.")
+    .argument(
+      "[model]",
+      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json)",
+    );
+  addFlags(command, SERVE_FLAGS);
+  return command.action(
+    async (model: string | undefined, _options: unknown, self: Command) => {
+      const configFile = self.getOptionValue("config") as string | undefined;
+      if (configFile !== undefined) {
+        const { model: fileModel, ...flags } = await readConfigFile(configFile);
+        applyConfigFile(self, SERVE_FLAGS, configFile, flags);
+        if (typeof fileModel === "string") model ??= fileModel;
+      }
+      // Only now: --help and mistakes in flags answer without loading the server.
+      const { serve } = await import("./serve.js");
+      await serve(
+        model ?? process.env["OCTAVO_MODEL"],
+        self.opts<ServeOptions>(),
+      );
+    },
+  );
+}
+
+async function readConfigFile(file: string): Promise<Record<string, unknown>> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    throw new OctavoError(
+      "invalid_config",
+      `--config: cannot read ${file}: ${(error as Error).message}`,
+      "config",
+    );
+  }
+  try {
+    const content: unknown = parseYaml(text);
+    if (content === null || content === undefined) return {};
+    if (typeof content !== "object" || Array.isArray(content))
+      throw new Error("expected a mapping of flag names to values");
+    return content as Record<string, unknown>;
+  } catch (error) {
+    throw new OctavoError(
+      "invalid_config",
+      `--config: ${file}: ${(error as Error).message}`,
+      "config",
+    );
+  }
+}
