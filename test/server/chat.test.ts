@@ -6,6 +6,7 @@ import {
   ScriptedEngine,
   serve,
   sseEvents,
+  type Json,
 } from "./support.js";
 
 const URL = "/v1/chat/completions";
@@ -81,7 +82,7 @@ describe("POST /v1/chat/completions", () => {
       top_logprobs: 1,
     });
     const { content } = response.json().choices[0].logprobs;
-    expect(content.map((entry: any) => entry.bytes)).toEqual([[0xc3], [0xa9]]);
+    expect(content.map((entry: Json) => entry.bytes)).toEqual([[0xc3], [0xa9]]);
     expect(content[0].logprob).toBeCloseTo(-1.95, 5);
     expect(content[0].top_logprobs).toHaveLength(1);
     const none = await post(URL, { messages, max_tokens: 1, logprobs: true });

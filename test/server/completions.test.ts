@@ -6,6 +6,7 @@ import {
   ScriptedEngine,
   serve,
   sseEvents,
+  type Json,
 } from "./support.js";
 
 const URL = "/v1/completions";
@@ -123,7 +124,7 @@ describe("POST /v1/completions", () => {
     const { post } = await serve(engine);
     const response = await post(URL, { prompt: [[1], [1, 2]], n: 2 });
     const { choices, usage } = response.json();
-    expect(choices.map((c: any) => [c.index, c.text])).toEqual([
+    expect(choices.map((c: Json) => [c.index, c.text])).toEqual([
       [0, "1x"],
       [1, "1y"],
       [2, "2x"],

@@ -2,7 +2,14 @@ import { describe, expect, it } from "vitest";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { Engine } from "../../src/engine/engine.js";
 import { FakeRunner } from "../../src/runner/fake-runner.js";
-import { bytes, says, ScriptedEngine, serve, VOCAB } from "./support.js";
+import {
+  bytes,
+  says,
+  ScriptedEngine,
+  serve,
+  VOCAB,
+  type Json,
+} from "./support.js";
 
 const URL = "/v1/completions";
 
@@ -90,7 +97,7 @@ describe("GET /metrics", () => {
       adminApiKey: "admin",
       info: { numBlocks: 32 },
     });
-    const ask = async (): Promise<any> =>
+    const ask = async (): Promise<Json> =>
       (
         await post(URL, {
           prompt: bytes("p".repeat(50)),

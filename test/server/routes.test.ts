@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { bytes, says, ScriptedEngine, serve } from "./support.js";
+import { bytes, says, ScriptedEngine, serve, type Json } from "./support.js";
 
 describe("the other routes", () => {
   it("lists models and describes one, also by a name with a slash", async () => {
     const { app } = await serve(new ScriptedEngine(says("x")));
     const { object, data } = (await app.inject("/v1/models")).json();
     expect(object).toBe("list");
-    expect(data.map((card: any) => card.id)).toEqual(["tiny", "org/tiny"]);
+    expect(data.map((card: Json) => card.id)).toEqual(["tiny", "org/tiny"]);
     for (const url of ["/v1/models/org/tiny", "/v1/models/org%2Ftiny"])
       expect((await app.inject(url)).json()).toMatchObject({
         id: "org/tiny",

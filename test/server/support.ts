@@ -109,7 +109,7 @@ export class ScriptedEngine implements HostedEngine {
     admitted: AdmittedRequest[],
     finished: FinishedChoice[],
   ): void {
-    const { request, choice } = entry;
+    const { request } = entry;
     const { handle, params } = request;
     if (!this.admitted.has(handle)) {
       this.admitted.add(handle);
@@ -240,7 +240,7 @@ afterEach(async () => {
 export interface TestServer {
   app: App;
   client: EngineClient;
-  post(url: string, body: unknown): Promise<LightMyRequestResponse>;
+  post: (url: string, body: unknown) => Promise<LightMyRequestResponse>;
 }
 
 /** An app over an engine in this thread, closed after the test. */
@@ -282,8 +282,11 @@ export async function serve(
   return { app, client, post };
 }
 
+/** What JSON.parse gives: tests look into it and fail where it is not as expected. */
+export type Json = ReturnType<typeof JSON.parse>;
+
 /** The data of an SSE body, parsed; checks that it ends with [DONE]. */
-export function sseEvents(body: string): any[] {
+export function sseEvents(body: string): Json[] {
   const events = body.split("\n\n");
   if (events.pop() !== "") throw new Error("no blank line at the end");
   const data = events.map((event) => {
