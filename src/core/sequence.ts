@@ -8,7 +8,8 @@ export interface BlockIds {
 
 /** Prefill and decode are not states: they follow from the counters. */
 export const SequenceStatus = { waiting: 0, running: 1, finished: 2 } as const;
-export type SequenceStatus = (typeof SequenceStatus)[keyof typeof SequenceStatus];
+export type SequenceStatus =
+  (typeof SequenceStatus)[keyof typeof SequenceStatus];
 
 /**
  * One choice of a request while it is in the engine.
@@ -61,7 +62,9 @@ export class Sequence {
   ) {
     this.numPromptTokens = request.promptTokenIds.length;
     this.numTokens = this.numPromptTokens;
-    this.tokens = new Int32Array(this.numPromptTokens + Math.min(request.params.maxTokens, 64) + 1);
+    this.tokens = new Int32Array(
+      this.numPromptTokens + Math.min(request.params.maxTokens, 64) + 1,
+    );
     this.tokens.set(request.promptTokenIds);
     this.blockTable = blockTable;
     this.arrivalOrder = arrivalOrder;

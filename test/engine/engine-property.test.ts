@@ -3,13 +3,7 @@ import { expect, it } from "vitest";
 import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
 import { hashBlock } from "../../src/kv/prefix-cache.js";
-import {
-  naiveOutcome,
-  request,
-  Simulation,
-  text,
-  VOCAB,
-} from "./simulation.js";
+import { naiveOutcome, request, Simulation, VOCAB } from "./simulation.js";
 import type { World } from "./simulation.js";
 
 const NUM_RUNS = process.env["OCTAVO_LONG"] ? 20_000 : 1_000;
@@ -41,9 +35,9 @@ const worlds: fc.Arbitrary<World> = fc
     }),
   }));
 
-/** Prompts share long prefixes: a few texts, cut anywhere, with a tail of their own. */
+/** Prompts share long prefixes, cut anywhere, with a tail of their own; and the same blocks follow other prefixes. */
 const specs = fc.record({
-  text: fc.nat(2),
+  text: fc.nat(5),
   length: fc.oneof(
     fc.constantFrom(1, 16, 17, 32, 48),
     fc.integer({ min: 1, max: 140 }),
@@ -94,6 +88,14 @@ const actions = fc.array(
   { minLength: 2, maxLength: 24 },
 );
 
+/** Two kinds of blocks in an order that the bits of `seed` say. */
+function blocks(length: number, seed: number): number[] {
+  return Array.from(
+    { length },
+    (_, i) => ((i % 16) * 7 + ((seed >> ((i >> 4) % 3)) & 1) * 31) % VOCAB,
+  );
+}
+
 function toRequest(
   spec: typeof specs extends fc.Arbitrary<infer T> ? T : never,
   maxModelLen: number,
@@ -108,7 +110,7 @@ function toRequest(
     cacheSalt,
     ...params
   } = spec;
-  const prompt = [...text(length, seed), ...tail].slice(0, maxModelLen - 1);
+  const prompt = [...blocks(length, seed), ...tail].slice(0, maxModelLen - 1);
   return request({
     prompt,
     n,

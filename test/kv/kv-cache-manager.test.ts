@@ -74,6 +74,8 @@ describe("the prefix cache", () => {
       expect(kv.match(sequence)).toBe(0);
       compute(kv, sequence);
     }
+    const distinct = new Set(sequences.flatMap(blocksOf));
+    expect(distinct.size).toBe(3 * 3);
     prompts.forEach((prompt, i) => {
       const again = sequenceOf(prompt);
       expect(kv.match(again)).toBe(32);
