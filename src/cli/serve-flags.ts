@@ -239,8 +239,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "seed",
     value: "n",
-    help: "seeds of requests that bring none are drawn from this",
-    default: engine.seed,
+    help: "seeds of requests that bring none are drawn from this, the same at every start (default: unpredictable)",
     parse: integer(0, 0xffffffff),
   },
 ];
@@ -311,4 +310,5 @@ export interface ServeOptions extends Record<string, unknown> {
   enablePrefixCaching: boolean;
   gpuMemoryUtilization: number;
   quantization?: string;
+  seed?: number;
 }

@@ -45,6 +45,7 @@ export async function serve(
       logLevel: options.logLevel,
       tls: readTls(options),
       version: VERSION,
+      seed: options.seed,
       cacheConfig: {
         enablePrefixCaching: options.enablePrefixCaching,
         gpuMemoryUtilization: options.gpuMemoryUtilization,

@@ -25,7 +25,7 @@ export interface EngineConfig {
   maxNumQueuedReqs: number;
   /** 0: unbounded. Prompt tokens of waiting requests. */
   maxNumQueuedTokens: number;
-  /** Seeds of requests without one are drawn from this. */
+  /** Of made-up weights (loadFormat dummy). Seeds of requests are drawn by the server. */
   seed: number;
 }
 

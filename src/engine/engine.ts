@@ -12,6 +12,7 @@ import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { SchedulerReport } from "../scheduler/scheduler-config.js";
 import type { AdmittedRequest, FinishedChoice } from "./messages.js";
+import { emptyStats } from "./stats.js";
 import type { EngineStats } from "./stats.js";
 
 export interface EngineOptions {
@@ -96,7 +97,7 @@ export class Engine {
       events: this.report.events,
       finished: [],
       admitted: [],
-      stats: newStats(limits.numBlocks),
+      stats: emptyStats(limits.numBlocks),
     };
   }
 
@@ -272,31 +273,5 @@ function describeFinished(
     firstScheduledTime: sequence.firstScheduledTime,
     firstTokenTime: sequence.firstTokenTime,
     lastTokenTime: sequence.lastTokenTime,
-  };
-}
-
-function newStats(numBlocks: number): EngineStats {
-  return {
-    numRunning: 0,
-    numWaiting: 0,
-    numWaitingDeferred: 0,
-    kvCacheUsage: 0,
-    numFreeBlocks: numBlocks,
-    numBlocks,
-    numPreemptions: 0,
-    prefixCacheQueries: 0,
-    prefixCacheHits: 0,
-    prefixCacheMisses: { cold: 0, evicted: 0, salt: 0, tooShort: 0 },
-    iterationTokens: 0,
-    numSteps: 0,
-    stepSeconds: {
-      schedule: 0,
-      pack: 0,
-      launch: 0,
-      device: 0,
-      collect: 0,
-      update: 0,
-    },
-    time: 0,
   };
 }

@@ -20,6 +20,7 @@ import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
 import type { AppOptions, ServerContext } from "./options.js";
 import { markArrival } from "./prepare.js";
+import { SeedSource } from "./seeds.js";
 import { StreamHub } from "./sse.js";
 import { tokenizeRoutes } from "./tokenize.js";
 import { schemaError } from "./validation.js";
@@ -99,6 +100,7 @@ function createContext(options: AppOptions): ServerContext {
     modelPath: options.modelPath,
     metrics: new ServerMetrics(engine, name, cacheConfig),
     streams: new StreamHub(backlog),
+    seeds: new SeedSource(options.seed),
     version: options.version ?? "unknown",
     livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,
     startedAt: Math.floor(Date.now() / 1000),

@@ -2,6 +2,7 @@ import type { EngineClient } from "../engine/engine-client.js";
 import type { ChatTemplate } from "../text/chat-template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { ServerMetrics } from "./metrics.js";
+import type { SeedSource } from "./seeds.js";
 import type { StreamHub } from "./sse.js";
 
 export interface AppOptions {
@@ -31,6 +32,8 @@ export interface AppOptions {
   bodyLimitBytes?: number | undefined;
   /** A stream whose reader is further behind than this is dropped. Default 1 MiB. */
   maxStreamBacklogBytes?: number | undefined;
+  /** Seeds of requests that bring none are drawn from this; unpredictable without. */
+  seed?: number | undefined;
   /** Labels of vllm:cache_config_info that only the configuration knows. */
   cacheConfig?:
     { enablePrefixCaching: boolean; gpuMemoryUtilization: number } | undefined;
@@ -45,6 +48,7 @@ export interface ServerContext {
   readonly modelPath: string;
   readonly metrics: ServerMetrics;
   readonly streams: StreamHub;
+  readonly seeds: SeedSource;
   readonly version: string;
   readonly livenessTimeoutSeconds: number;
   /** Seconds since 1970. */

@@ -74,7 +74,13 @@ export async function prepareSpecs(
       `at most ${MAX_CHOICES} choices over all prompts`,
       n * prompts.length,
     );
-  const params = await samplingParams(body, wanted, info, context.tokenizer);
+  const params = await samplingParams(
+    body,
+    wanted,
+    info,
+    context.tokenizer,
+    context.seeds,
+  );
   const stop = stopStrings(body.stop);
   const reserved = wanted.room.explicit ? (wanted.room.maxTokens ?? 1) : 1;
   const id = body.request_id ?? request.id;

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { OctavoError } from "../core/errors.js";
 import type { SamplingParams } from "../core/sampling-params.js";
 import { MAX_BIAS_PER_ROW } from "../core/sampling-params.js";
@@ -6,6 +5,7 @@ import type { EngineInfo } from "../engine/messages.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { invalidField } from "./errors.js";
 import type { CommonBody } from "./schemas.js";
+import type { SeedSource } from "./seeds.js";
 
 /** Most stop strings of a request. */
 const MAX_STOP_STRINGS = 64;
@@ -28,6 +28,7 @@ export async function samplingParams(
   wanted: LogprobsWanted,
   info: EngineInfo,
   tokenizer: Tokenizer,
+  seeds: SeedSource,
 ): Promise<PartialParams> {
   const { generationDefaults: defaults, vocabSize } = info;
   const stopIds = body.stop_token_ids ?? [];
@@ -45,7 +46,7 @@ export async function samplingParams(
       body.repetition_penalty ?? defaults.repetitionPenalty ?? 1,
     presencePenalty: body.presence_penalty ?? 0,
     frequencyPenalty: body.frequency_penalty ?? 0,
-    ...seedHalves(body.seed),
+    ...seeds.of(body.seed),
     minTokens: body.min_tokens ?? 0,
     stopTokenIds: [
       ...new Set([...stopIds, ...(ignoreEos ? [] : info.eosTokenIds)]),
@@ -57,21 +58,6 @@ export async function samplingParams(
     logitBias: logitBias(body.logit_bias ?? {}, vocabSize),
     allowedTokenIds: allowed,
     badWordsTokenIds: await badWords(body.bad_words ?? [], tokenizer),
-  };
-}
-
-/** null and -1 (vLLM): a fresh one. Negative seeds are taken modulo 2^64. */
-function seedHalves(
-  seed: number | null | undefined,
-): Pick<SamplingParams, "seedLo" | "seedHi"> {
-  if (seed == null || seed === -1) {
-    const bytes = randomBytes(8);
-    return { seedLo: bytes.readUInt32LE(0), seedHi: bytes.readUInt32LE(4) };
-  }
-  const bits = BigInt.asUintN(64, BigInt(seed));
-  return {
-    seedLo: Number(bits & 0xffffffffn),
-    seedHi: Number(bits >> 32n),
   };
 }
 
