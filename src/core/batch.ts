@@ -39,7 +39,14 @@ export class ScheduledBatch {
     return this.sequences[i] as Sequence;
   }
 
-  add(sequence: Sequence, start: number, count: number, drafts: number, samples: number, feedbackRow: number): void {
+  add(
+    sequence: Sequence,
+    start: number,
+    count: number,
+    drafts: number,
+    samples: number,
+    feedbackRow: number,
+  ): void {
     const i = this.numSeqs++;
     this.sequences[i] = sequence;
     this.start[i] = start;

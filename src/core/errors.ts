@@ -37,5 +37,6 @@ export class OctavoError extends Error {
 
 /** A bug in Octavo itself: an invariant that no input may break. */
 export function assert(condition: boolean, message: string): asserts condition {
-  if (!condition) throw new OctavoError("internal_error", `invariant broken: ${message}`);
+  if (!condition)
+    throw new OctavoError("internal_error", `invariant broken: ${message}`);
 }

@@ -89,8 +89,10 @@ export class TokenEvents {
     numTop: number,
   ): void {
     const needed = INTS_PER_EVENT + Math.max(0, numTop);
-    if (this.numInts + needed > this.ints.length) this.ints = grow(this.ints, this.numInts + needed);
-    if (this.numFloats + needed > this.floats.length) this.floats = grow(this.floats, this.numFloats + needed);
+    if (this.numInts + needed > this.ints.length)
+      this.ints = grow(this.ints, this.numInts + needed);
+    if (this.numFloats + needed > this.floats.length)
+      this.floats = grow(this.floats, this.numFloats + needed);
     const { ints } = this;
     let at = this.numInts;
     ints[at++] = handle;
@@ -121,14 +123,22 @@ export interface EventArrays {
   floats: Float32Array;
 }
 
-function grow<T extends Int32Array | Float32Array>(array: T, needed: number): T {
-  const grown = new (array.constructor as new (length: number) => T)(Math.max(array.length * 2, needed));
+function grow<T extends Int32Array | Float32Array>(
+  array: T,
+  needed: number,
+): T {
+  const grown = new (array.constructor as new (length: number) => T)(
+    Math.max(array.length * 2, needed),
+  );
   grown.set(array);
   return grown;
 }
 
 /** Calls `visit` for each event, in order. The event object is reused: copy what outlives the call. */
-export function readEvents({ count, ints, floats }: EventArrays, visit: (event: TokenEvent) => void): void {
+export function readEvents(
+  { count, ints, floats }: EventArrays,
+  visit: (event: TokenEvent) => void,
+): void {
   const event: TokenEvent = {
     handle: 0,
     choice: 0,

@@ -21,6 +21,18 @@ export interface Request {
 }
 
 /** Why a sequence ended. The integer codes cross the thread boundary. */
-export const FinishReason = { none: 0, stop: 1, length: 2, abort: 3, error: 4 } as const;
+export const FinishReason = {
+  none: 0,
+  stop: 1,
+  length: 2,
+  abort: 3,
+  error: 4,
+} as const;
 export type FinishReason = (typeof FinishReason)[keyof typeof FinishReason];
-export const FINISH_REASON_NAMES = ["", "stop", "length", "abort", "error"] as const;
+export const FINISH_REASON_NAMES = [
+  "",
+  "stop",
+  "length",
+  "abort",
+  "error",
+] as const;
