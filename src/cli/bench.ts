@@ -1,8 +1,9 @@
 import { Command } from "commander";
 import { writeFile } from "node:fs/promises";
+import { serveBenchCommand } from "../../bench/serve/command.js";
 import { OctavoError } from "../core/errors.js";
 
-const UNBUILT = ["serve", "latency", "throughput", "startup", "kernels"];
+const UNBUILT = ["latency", "throughput", "startup", "kernels"];
 
 /** `octavo bench KIND`: figures as ratios and shares of a ceiling, measured side by side. */
 export function benchCommand(): Command {
@@ -19,6 +20,7 @@ export function benchCommand(): Command {
       if (options.json)
         await writeFile(options.json, JSON.stringify(result, null, 2) + "\n");
     });
+  bench.addCommand(serveBenchCommand());
   for (const name of UNBUILT) {
     bench
       .command(name, { hidden: true })

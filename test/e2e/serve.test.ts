@@ -240,8 +240,8 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
     ["a command that is not built", ["chat"], /octavo chat is not built yet/],
     [
       "a bench that is not built",
-      ["bench", "serve"],
-      /octavo bench serve is not built yet/,
+      ["bench", "latency"],
+      /octavo bench latency is not built yet/,
     ],
   ];
   it.each(cases)("%s", async (_name, args, message) => {

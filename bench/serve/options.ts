@@ -1,0 +1,307 @@
+import { InvalidArgumentError, Option, type Command } from "commander";
+import { OctavoError } from "../../src/core/errors.js";
+import { integer, number } from "../../src/cli/flags.js";
+import type { Backend } from "./client.js";
+import {
+  DATASETS,
+  type DatasetName,
+  type DatasetSettings,
+} from "./dataset-settings.js";
+import { LATENCIES, type Goodput, type Latency } from "./metrics.js";
+
+/** Flags of `octavo bench serve` as commander gives them. */
+export interface ServeBenchFlags {
+  baseUrl: string;
+  backend?: Backend;
+  endpoint?: string;
+  model?: string;
+  tokenizer?: string;
+  apiKey?: string;
+  label?: string;
+  datasetName: DatasetName;
+  datasetPath?: string;
+  numPrompts?: number;
+  randomInputLen: number;
+  randomOutputLen: number;
+  randomPrefixLen: number;
+  randomRangeRatio: number;
+  prefixRepetitionPrefixLen: number;
+  prefixRepetitionSuffixLen: number;
+  prefixRepetitionNumPrefixes: number;
+  prefixRepetitionOutputLen: number;
+  sharegptOutputLen?: number;
+  customOutputLen?: number;
+  specBenchOutputLen: number;
+  specBenchCategory?: string;
+  timeScale: number;
+  lengthScale: number;
+  requestRate?: number;
+  burstiness?: number;
+  maxConcurrency?: number;
+  requestTimeout: number;
+  ignoreEos: boolean;
+  temperature: number;
+  seed: number;
+  goodput?: string[];
+  percentileMetrics: Latency[];
+  metricPercentiles: number[];
+  saveResult: boolean;
+  saveDetailed: boolean;
+  resultDir: string;
+  resultFilename?: string;
+  compare?: string[];
+  regressionThreshold: number;
+}
+
+const MAX = Number.MAX_SAFE_INTEGER;
+const atLeast = (min: number) => integer(min, MAX);
+
+type Row = [flags: string, help: string, value?: unknown, parse?: unknown];
+
+const SERVER: Row[] = [
+  ["--base-url <url>", "the server under load", "http://127.0.0.1:8000"],
+  ["--endpoint <path>", "route (default: the backend's)"],
+  ["--model <name>", "model to ask for (default: the first of /v1/models)"],
+  [
+    "--tokenizer <dir>",
+    "model directory whose tokenizer makes and counts prompts; without one, made-up prompts are sent as token ids that the server's /tokenize knows",
+  ],
+  ["--label <text>", "name of the run in the JSON and its file name"],
+];
+
+const DATASET: Row[] = [
+  [
+    "--dataset-path <file>",
+    "file of sharegpt, custom, spec_bench, trace (Mooncake JSON lines or Azure CSV)",
+  ],
+  [
+    "--num-prompts <n>",
+    "requests (default: 1000, or a shorter trace's all)",
+    undefined,
+    atLeast(1),
+  ],
+  ["--random-input-len <n>", "random: prompt tokens", 1024, atLeast(0)],
+  ["--random-output-len <n>", "random: output tokens", 128, atLeast(1)],
+  [
+    "--random-prefix-len <n>",
+    "random: shared tokens before each prompt",
+    0,
+    atLeast(0),
+  ],
+  [
+    "--random-range-ratio <r>",
+    "random: lengths vary by this share either way",
+    0,
+    number(0, 0.999999),
+  ],
+  ["--prefix-repetition-prefix-len <n>", "tokens", 256, atLeast(1)],
+  ["--prefix-repetition-suffix-len <n>", "tokens", 256, atLeast(1)],
+  ["--prefix-repetition-num-prefixes <n>", "prefixes", 10, atLeast(1)],
+  ["--prefix-repetition-output-len <n>", "tokens", 128, atLeast(1)],
+  [
+    "--sharegpt-output-len <n>",
+    "output tokens instead of the answers' lengths",
+    undefined,
+    atLeast(1),
+  ],
+  [
+    "--custom-output-len <n>",
+    "output tokens instead of each line's output_tokens (or 256)",
+    undefined,
+    atLeast(1),
+  ],
+  ["--spec-bench-output-len <n>", "tokens", 256, atLeast(1)],
+  ["--spec-bench-category <name>", "only this category"],
+  [
+    "--time-scale <f>",
+    "trace: multiply arrival times (0.5: twice as fast)",
+    1,
+    number(0, 1e6),
+  ],
+  [
+    "--length-scale <f>",
+    "trace: multiply prompt and output lengths",
+    1,
+    number(0, 1000, true),
+  ],
+];
+
+const LOAD: Row[] = [
+  ["--request-rate <r>", "requests per second (default: inf)", undefined, rate],
+  [
+    "--burstiness <f>",
+    "shape of the gaps; 1: Poisson (the default), less: burstier, more: more even",
+    undefined,
+    number(0, 1e6, true),
+  ],
+  [
+    "--max-concurrency <n>",
+    "most requests in flight; others wait for a place",
+    undefined,
+    atLeast(1),
+  ],
+  [
+    "--request-timeout <s>",
+    "a request that takes longer has failed",
+    21_600,
+    number(0, 1e6, true),
+  ],
+  ["--temperature <t>", "sampling temperature", 0, number(0, 100)],
+  ["--ignore-eos", "generate the full output length", false],
+  ["--seed <n>", "seed of prompts, lengths and arrivals", 0, atLeast(0)],
+];
+
+const RESULT: Row[] = [
+  [
+    "--goodput <bounds...>",
+    "ttft:MS tpot:MS e2el:MS: count the requests that keep all of them",
+  ],
+  [
+    "--percentile-metrics <list>",
+    `latencies in the table: ${LATENCIES.join(",")}`,
+    ["ttft", "tpot", "itl"],
+    latencyList,
+  ],
+  [
+    "--metric-percentiles <list>",
+    "percentiles of each latency",
+    [99],
+    percentileList,
+  ],
+  ["--save-result", "write the figures as JSON", false],
+  ["--save-detailed", "write them with every request's own", false],
+  ["--result-dir <dir>", "where to write it", "."],
+  ["--result-filename <name>", "instead of label-rate-model-date.json"],
+  [
+    "--compare <files...>",
+    "run nothing: put two saved results side by side and exit with 2 where the second is worse",
+  ],
+  [
+    "--regression-threshold <percent>",
+    "--compare: how much worse a figure may be",
+    5,
+    number(0, 1e6),
+  ],
+];
+
+/** Declares every flag on the command. */
+export function addServeBenchFlags(command: Command): void {
+  const add = ([flags, help, value, parse]: Row): void => {
+    const option = new Option(flags, help);
+    if (value !== undefined)
+      option.default(value, Array.isArray(value) ? value.join(",") : undefined);
+    if (parse !== undefined)
+      option.argParser(parse as (text: string) => unknown);
+    command.addOption(option);
+  };
+  SERVER.forEach(add);
+  command.addOption(
+    new Option(
+      "--backend <name>",
+      "openai (completions, the default) or openai-chat",
+    ).choices(["openai", "openai-chat"]),
+  );
+  command.addOption(
+    new Option("--api-key <key>", "key to send").env("OPENAI_API_KEY"),
+  );
+  command.addOption(
+    new Option("--dataset-name <name>", "what to ask")
+      .choices(DATASETS)
+      .default("random"),
+  );
+  [...DATASET, ...LOAD, ...RESULT].forEach(add);
+}
+
+function rate(text: string): number {
+  return text === "inf" ? Infinity : number(0, 1e9, true)(text);
+}
+
+function latencyList(text: string): Latency[] {
+  return text.split(",").map((part) => {
+    const name = LATENCIES.find((latency) => latency === part.trim());
+    if (name !== undefined) return name;
+    throw new InvalidArgumentError(
+      `Expected some of ${LATENCIES.join(",")}, got "${part}".`,
+    );
+  });
+}
+
+function percentileList(text: string): number[] {
+  return text.split(",").map((part) => number(0, 100)(part));
+}
+
+/** `ttft:200 e2el:5000`, as arguments or with commas. Errors: `invalid_config` that names the part. */
+export function parseGoodput(parts: readonly string[]): Goodput {
+  const goodput: Goodput = {};
+  for (const part of parts.flatMap((text) => text.split(","))) {
+    const match = /^(ttft|tpot|e2el):(\d+(?:\.\d+)?)$/.exec(part.trim());
+    if (!match)
+      throw new OctavoError(
+        "invalid_config",
+        `--goodput: expected ttft:MS, tpot:MS or e2el:MS, got "${part}"`,
+        "goodput",
+      );
+    goodput[match[1] as keyof Goodput] = Number(match[2]);
+  }
+  return goodput;
+}
+
+/** What to speak, from --backend and --endpoint, which have to agree. */
+export function resolveEndpoint({
+  backend,
+  endpoint,
+}: Pick<ServeBenchFlags, "backend" | "endpoint">): {
+  backend: Backend;
+  endpoint: string;
+} {
+  const chat = endpoint?.endsWith("/chat/completions") ?? false;
+  const plain = !chat && (endpoint?.endsWith("/completions") ?? false);
+  const chosen = backend ?? (chat ? "openai-chat" : "openai");
+  const route =
+    endpoint ??
+    (chosen === "openai-chat" ? "/v1/chat/completions" : "/v1/completions");
+  if (endpoint !== undefined && (chosen === "openai-chat" ? !chat : !plain))
+    throw new OctavoError(
+      "invalid_config",
+      `--endpoint: the backend ${chosen} speaks to a path that ends with ${chosen === "openai-chat" ? "/chat/completions" : "/completions"}, got "${endpoint}"`,
+      "endpoint",
+    );
+  return {
+    backend: chosen,
+    endpoint: route.startsWith("/") ? route : `/${route}`,
+  };
+}
+
+export function datasetSettings(flags: ServeBenchFlags): DatasetSettings {
+  if (flags.datasetName === "random" && flags.randomInputLen === 0)
+    if (flags.randomPrefixLen === 0)
+      throw new OctavoError(
+        "invalid_config",
+        "--random-input-len: a prompt needs at least one token; got 0, without --random-prefix-len",
+        "random-input-len",
+      );
+  return {
+    name: flags.datasetName,
+    path: flags.datasetPath ?? null,
+    numPrompts: flags.numPrompts ?? null,
+    seed: flags.seed,
+    random: {
+      inputLen: flags.randomInputLen,
+      outputLen: flags.randomOutputLen,
+      prefixLen: flags.randomPrefixLen,
+      rangeRatio: flags.randomRangeRatio,
+    },
+    prefixRepetition: {
+      prefixLen: flags.prefixRepetitionPrefixLen,
+      suffixLen: flags.prefixRepetitionSuffixLen,
+      numPrefixes: flags.prefixRepetitionNumPrefixes,
+      outputLen: flags.prefixRepetitionOutputLen,
+    },
+    shareGptOutputLen: flags.sharegptOutputLen ?? null,
+    customOutputLen: flags.customOutputLen ?? null,
+    specBenchOutputLen: flags.specBenchOutputLen,
+    specBenchCategory: flags.specBenchCategory ?? null,
+    timeScale: flags.timeScale,
+    lengthScale: flags.lengthScale,
+  };
+}
