@@ -115,16 +115,17 @@ class Exchange {
     this.attempt();
   }
 
-  private attempt(): void {
+  private attempt(retried = false): void {
     const { endpoint } = this.settings;
     const request = this.http.open("POST", endpoint, this.body);
     this.request = request;
     let answered = false;
     request.on("error", (error: NodeJS.ErrnoException) => {
       if (this.settled) return;
-      // The server closed an idle connection just when we reused it; it has not seen the request.
-      if (request.reusedSocket && !answered && error.code === "ECONNRESET")
-        this.attempt();
+      const stale = request.reusedSocket && error.code === "ECONNRESET";
+      // The server closed an idle connection just when we reused it. Once may be that; twice is a server that refuses.
+      if (stale && !answered && !retried) this.attempt(true);
+      else if (answered) this.breakOff(error);
       else this.fail(describeNetworkError(error));
     });
     request.on("response", (response) => {
@@ -156,9 +157,11 @@ class Exchange {
       events.push(bytes);
     });
     response.on("end", () => this.end());
-    response.on("error", (error: NodeJS.ErrnoException) =>
-      this.fail(`the stream broke off: ${describeNetworkError(error)}`),
-    );
+    response.on("error", (error) => this.breakOff(error));
+  }
+
+  private breakOff(error: NodeJS.ErrnoException): void {
+    this.fail(`the stream broke off: ${describeNetworkError(error)}`);
   }
 
   private event(data: string): void {
