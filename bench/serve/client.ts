@@ -62,13 +62,15 @@ export function sendRequest(
   });
 }
 
+interface Choice {
+  text?: string | null;
+  delta?: Record<string, unknown> | null;
+  finish_reason?: string | null;
+}
+
 /** The parts of a chunk that count. */
 interface Chunk {
-  choices?: {
-    text?: string | null;
-    delta?: Record<string, unknown> | null;
-    finish_reason?: string | null;
-  }[];
+  choices?: (Choice | null)[] | null;
   usage?: { prompt_tokens?: number; completion_tokens?: number } | null;
   error?: unknown;
 }
@@ -170,12 +172,9 @@ class Exchange {
       this.done = true;
       return;
     }
-    let chunk: Chunk;
-    try {
-      chunk = JSON.parse(data) as Chunk;
-    } catch {
-      return this.fail(`not JSON in the stream: ${data.slice(0, 200)}`);
-    }
+    const chunk = parseChunk(data);
+    if (chunk === null)
+      return this.fail(`not a chunk in the stream: ${data.slice(0, 200)}`);
     if (chunk.error != null)
       return this.fail(`error in the stream${describeError(data)}`);
     this.count(chunk);
@@ -189,7 +188,7 @@ class Exchange {
 
   private count({ choices }: Chunk): void {
     const choice = choices?.[0];
-    if (choice === undefined || opensOnly(choice)) return;
+    if (choice == null || opensOnly(choice)) return;
     const { outcome } = this;
     if (this.lastChunk === 0) outcome.ttft = (this.now - this.sent) / 1000;
     else outcome.itls.push((this.now - this.lastChunk) / 1000);
@@ -228,14 +227,27 @@ class Exchange {
  * A chat's first chunk may carry nothing but the role. Servers differ in when they send it (at once, or with the first
  * token), so it is no output yet.
  */
-function opensOnly({
-  delta,
-  finish_reason: finish,
-}: NonNullable<Chunk["choices"]>[number]): boolean {
-  if (delta == null || finish != null || !("role" in delta)) return false;
+function opensOnly({ delta, finish_reason: finish }: Choice): boolean {
+  if (
+    delta == null ||
+    typeof delta !== "object" ||
+    finish != null ||
+    !("role" in delta)
+  )
+    return false;
   return Object.entries(delta).every(
     ([key, value]) => key === "role" || value === "" || value == null,
   );
+}
+
+/** Null where it is no JSON object. */
+function parseChunk(data: string): Chunk | null {
+  try {
+    const chunk: unknown = JSON.parse(data);
+    return typeof chunk === "object" ? chunk : null;
+  } catch {
+    return null;
+  }
 }
 
 function describeNetworkError(error: NodeJS.ErrnoException): string {

@@ -232,9 +232,19 @@ describe("a failure has its reason", () => {
       (response) => {
         response.end("data: {oops\n\n");
       },
-      /^not JSON in the stream: \{oops$/,
+      /^not a chunk in the stream: \{oops$/,
     ],
   ];
+  it.each(["null", "3", '{"choices":[null]}', '{"choices":[{"delta":"x"}]}'])(
+    "a chunk of another shape: %s",
+    async (data) => {
+      const { outcomes } = await exchange((response) => {
+        response.end(`data: ${data}\n\n`);
+      });
+      expect(outcomes[0]?.error).toMatch(/^not a chunk|^the stream ended/);
+    },
+  );
+
   it.each(cases)("%s", async (_name, script, message) => {
     const [outcome] = (await exchange(script)).outcomes;
     expect(outcome?.error).toMatch(message);
