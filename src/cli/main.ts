@@ -35,5 +35,6 @@ function report(error: unknown): void {
 
 main(process.argv).catch((error: unknown) => {
   report(error);
-  process.exitCode = 1;
+  // Whatever else is still loading must not keep the process.
+  process.exit(1);
 });

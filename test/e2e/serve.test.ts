@@ -1,4 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
@@ -268,6 +274,19 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
     expect(unknown.stderr).toMatch(/unknown key "max-seqs"/);
     rmSync(scratch, { recursive: true });
   });
+
+  it.skipIf(!hasShared)(
+    "a model without a tokenizer, while its weights load",
+    async () => {
+      const scratch = mkdtempSync(path.join(os.tmpdir(), "octavo-model-"));
+      for (const file of ["config.json", "model.safetensors"])
+        copyFileSync(path.join(STORIES, file), path.join(scratch, file));
+      const { code, stderr } = await runOctavo(["serve", scratch]);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/tokenizer\.json: expected the tokenizer/);
+      rmSync(scratch, { recursive: true });
+    },
+  );
 
   it("names its version", async () => {
     const { stdout } = await runOctavo(["--version"]);
