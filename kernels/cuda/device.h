@@ -1,7 +1,8 @@
 // The one header that kernels include: the device as they see it. nvcc compiles each name below to one or two PTX
 // instructions (ptx.h); a host compiler runs the same kernels in the simulator (sim/intrinsics.h).
 //
-//   KERNEL, LAUNCH_BOUNDS(threads, blocksPerSm)     declare a kernel; DEVICE, HOST_DEVICE its helpers
+//   KERNEL, LAUNCH_BOUNDS(threads, blocksPerSm)     declare a kernel; DEVICE, HOST_DEVICE its helpers,
+//                                                   DEVICE_MEMBER, HOST_DEVICE_MEMBER those of a struct
 //   threadX() blockX() blockY() blockZ() gridX() gridY() blockThreads()
 //   sharedMemory()                                  the block's dynamic shared memory, 128-byte aligned
 //   syncThreads() syncWarp()                        barriers; every thread must reach them

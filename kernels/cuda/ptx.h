@@ -9,6 +9,8 @@
 #define KERNEL static __global__ void
 #define DEVICE static __device__ __forceinline__
 #define HOST_DEVICE static __host__ __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
+#define HOST_DEVICE_MEMBER __host__ __device__ __forceinline__
 #define LAUNCH_BOUNDS(threads, blocksPerSm) __launch_bounds__(threads, blocksPerSm)
 #define RESTRICT __restrict__
 

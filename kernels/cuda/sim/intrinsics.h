@@ -10,6 +10,8 @@
 #define KERNEL static void
 #define DEVICE static inline
 #define HOST_DEVICE static inline
+#define DEVICE_MEMBER inline
+#define HOST_DEVICE_MEMBER inline
 #define LAUNCH_BOUNDS(threads, blocksPerSm)
 #define RESTRICT __restrict
 
