@@ -63,17 +63,21 @@ DEVICE void loadKv(const AttentionCall& call, const AttentionItem& item, int par
   }
 }
 
-// Scores of 16 rows against 16 keys: s[0] the first 8, s[1] the others.
-template <int kHeadDim>
-DEVICE void scoreKeys(const unsigned char* queries, const unsigned char* keys, float (*s)[4]) {
+// Scores of 16 rows against 16 kTiles keys: s[j] is keys 8j..8j + 7.
+template <int kHeadDim, int kTiles>
+DEVICE void scoreKeys(const unsigned char* queries, const unsigned char* keys, float (&s)[2 * kTiles][4]) {
+  constexpr int kRow = TileRow<kHeadDim>::kBytes;
   const int lane = laneOf(threadX());
 #pragma unroll
   for (int kk = 0; kk < kHeadDim / 16; ++kk) {
     uint32_t a[4], b[4];
-    ldmatrix4(a, queries + (lane & 15) * TileRow<kHeadDim>::kBytes + (kk * 2 + (lane >> 4)) * 16);
-    ldmatrix4(b, keys + ((lane & 7) + (lane >> 4) * 8) * TileRow<kHeadDim>::kBytes + (kk * 2 + (lane >> 3 & 1)) * 16);
-    mma16816<Half>(s[0], a, b[0], b[1]);
-    mma16816<Half>(s[1], a, b[2], b[3]);
+    ldmatrix4(a, queries + (lane & 15) * kRow + (kk * 2 + (lane >> 4)) * 16);
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+      ldmatrix4(b, keys + (j * 16 + (lane & 7) + (lane >> 4) * 8) * kRow + (kk * 2 + (lane >> 3 & 1)) * 16);
+      mma16816<Half>(s[2 * j], a, b[0], b[1]);
+      mma16816<Half>(s[2 * j + 1], a, b[2], b[3]);
+    }
   }
 }
 
