@@ -1,5 +1,6 @@
-// Decode and verification: 16 packed rows against one segment, by four warps together. Each scores 16 of a tile's 64
-// positions; maxima and probabilities meet in shared memory; each adds values for a quarter of the columns.
+// Decode and verification: 16 packed rows against one segment, by four warps together. Each scores 16 of a
+// tile's 64 positions; maxima and probabilities meet in shared memory; each adds values for a quarter of the
+// columns.
 #pragma once
 #include "attention_tile.h"
 
@@ -17,7 +18,8 @@ struct DecodeShared {
   static constexpr int kBytes = kMaxima + kWarps * kRows * 4;
 };
 
-// Sums of one segment. A warp owns the 16-column units warp, warp + 4, ...; all warps have the same maxima and sums.
+// Sums of one segment. A warp owns the 16-column units warp, warp + 4, ...; all warps have the same maxima
+// and sums.
 template <int kHeadDim>
 struct DecodeState {
   static constexpr int kUnits = (kHeadDim / 16 + 3) / 4;
@@ -28,11 +30,12 @@ struct DecodeState {
 
 // Scores of this warp's 16 positions, masked; their row maxima to shared memory.
 template <int kHeadDim>
-DEVICE void decodeScores(const AttentionCall& call, unsigned char* shared, int first, const int (&positions)[2],
-                         float (&s)[2][4]) {
+DEVICE void decodeScores(const AttentionCall& call, unsigned char* shared, int first,
+                         const int (&positions)[2], float (&s)[2][4]) {
   using Shared = DecodeShared<kHeadDim>;
   const int lane = laneOf(threadX()), warp = warpOf(threadX());
-  scoreKeys<kHeadDim, 1>(shared + Shared::kQueries, shared + Shared::kKeys + warp * 16 * TileRow<kHeadDim>::kBytes, s);
+  scoreKeys<kHeadDim, 1>(shared + Shared::kQueries,
+                         shared + Shared::kKeys + warp * 16 * TileRow<kHeadDim>::kBytes, s);
   auto* maxima = reinterpret_cast<float*>(shared + Shared::kMaxima);  // [4 warps][16]
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -68,7 +71,8 @@ DEVICE void decodeProbabilities(unsigned char* shared, const float (&s)[2][4], D
 #pragma unroll
       for (int i = 0; i < 4; ++i) state.o[u][i / 2][h * 2 + i % 2] *= rescale;
     }
-    unsigned char* to = shared + Shared::kProbabilities + row * Shared::kProbabilityRow + (warp * 16 + (lane & 3) * 2) * 2;
+    unsigned char* to =
+        shared + Shared::kProbabilities + row * Shared::kProbabilityRow + (warp * 16 + (lane & 3) * 2) * 2;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       *reinterpret_cast<uint32_t*>(to + j * 16) =
@@ -84,8 +88,8 @@ DEVICE void decodeValues(const unsigned char* shared, DecodeState<kHeadDim>& sta
   uint32_t pairs[kTilePositions / 16][4];
 #pragma unroll
   for (int kk = 0; kk < kTilePositions / 16; ++kk) {
-    ldmatrix4(pairs[kk],
-              shared + Shared::kProbabilities + (lane & 15) * Shared::kProbabilityRow + (kk * 2 + (lane >> 4)) * 16);
+    ldmatrix4(pairs[kk], shared + Shared::kProbabilities + (lane & 15) * Shared::kProbabilityRow +
+                             (kk * 2 + (lane >> 4)) * 16);
   }
   addProbabilities(pairs, state.sums);
 #pragma unroll

@@ -10,7 +10,9 @@ namespace {
 constexpr int kDecodeRows = 16;
 constexpr int kWantedBlocks = 132;  // SMs of the larger GPU
 
-int ceilDiv(int a, int b) { return (a + b - 1) / b; }
+int ceilDiv(int a, int b) {
+  return (a + b - 1) / b;
+}
 
 class Planner {
  public:
@@ -92,8 +94,8 @@ class Planner {
     const int rows = static_cast<int>(tokens.size()) * group_, tile = rows <= kDecodeRows ? kDecodeRows : 64;
     for (int row = 0; row < rows; row += tile) {
       for (int segment = 0; segment < segments; ++segment) {
-        addItem(members[0], firstToken, row, std::min(tile, rows - row), segment * kSegment, (segment + 1) * kSegment,
-                false, tile);
+        addItem(members[0], firstToken, row, std::min(tile, rows - row), segment * kSegment,
+                (segment + 1) * kSegment, false, tile);
       }
     }
   }
@@ -116,7 +118,8 @@ class Planner {
     if (split && !shared) reservePartials(tokens);
     for (int row = 0; row < rows; row += tile) {
       const int numRows = std::min(tile, rows - row);
-      const int firstPos = firstPosition(s) + row / group_, lastPos = firstPosition(s) + (row + numRows - 1) / group_;
+      const int firstPos = firstPosition(s) + row / group_,
+                lastPos = firstPosition(s) + (row + numRows - 1) / group_;
       if (split) {
         addSegments(s, firstToken, row, numRows, firstPos, lastPos, tile);
       } else {
@@ -166,6 +169,8 @@ bool attentionSupports(int headDim) {
   return std::find(std::begin(kHeadDims), std::end(kHeadDims), headDim) != std::end(kHeadDims);
 }
 
-AttentionPlan planAttention(const AttentionBatch& batch) { return Planner(batch).plan(); }
+AttentionPlan planAttention(const AttentionBatch& batch) {
+  return Planner(batch).plan();
+}
 
 }  // namespace octavo::cuda

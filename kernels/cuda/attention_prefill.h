@@ -1,5 +1,6 @@
-// Prefill chunks, and shared prefixes with many rows: a warp has 16 packed rows to itself (with head dim 256 two warps
-// share 16 rows and divide the value columns, scoring twice). An item walks all its segments, or is one of them.
+// Prefill chunks, and shared prefixes with many rows: a warp has 16 packed rows to itself (with head dim 256
+// two warps share 16 rows and divide the value columns, scoring twice). An item walks all its segments, or is
+// one of them.
 #pragma once
 #include "attention_tile.h"
 
@@ -27,8 +28,9 @@ struct PrefillState {
 
 // Masks and exponentiates the scores of a tile, rescales the sums. pairs: probabilities as A fragments.
 template <int kUnits>
-DEVICE void softmaxStep(const AttentionCall& call, float (&s)[kTilePositions / 8][4], const int (&positions)[2],
-                        int first, PrefillState<kUnits>& state, uint32_t (&pairs)[kTilePositions / 16][4]) {
+DEVICE void softmaxStep(const AttentionCall& call, float (&s)[kTilePositions / 8][4],
+                        const int (&positions)[2], int first, PrefillState<kUnits>& state,
+                        uint32_t (&pairs)[kTilePositions / 16][4]) {
   const int lane = laneOf(threadX());
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -88,7 +90,8 @@ DEVICE void storePrefill(const AttentionCall& call, const AttentionItem& item, i
   const int firstColumn = warp % Shape::kColumnSplit * Shape::kUnits * 16;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const PackedRow packed = packedRow(call, item, warp / Shape::kColumnSplit * 16 + (lane >> 2) + h * 8, blockY());
+    const PackedRow packed =
+        packedRow(call, item, warp / Shape::kColumnSplit * 16 + (lane >> 2) + h * 8, blockY());
     if (packed.token < 0) continue;
     const AttentionToken token = call.tokens[packed.token];
     const bool whole = item.walksAll || token.numSegments == 1;
@@ -102,7 +105,8 @@ DEVICE void storePrefill(const AttentionCall& call, const AttentionItem& item, i
         const int column = firstColumn + u * 16 + j * 8 + (lane & 3) * 2;
         const float a = totals.o[u][j][h * 2], b = totals.o[u][j][h * 2 + 1];
         if (whole) {
-          *reinterpret_cast<uint32_t*>(out + column) = packHalf2(a / totals.sums[h * 2], b / totals.sums[h * 2]);
+          *reinterpret_cast<uint32_t*>(out + column) =
+              packHalf2(a / totals.sums[h * 2], b / totals.sums[h * 2]);
         } else {
           partial[column] = a;
           partial[column + 1] = b;
@@ -118,7 +122,8 @@ DEVICE void storePrefill(const AttentionCall& call, const AttentionItem& item, i
 
 // Grid: items, KV heads.
 template <int kHeadDim, int kRows>
-KERNEL LAUNCH_BOUNDS((PrefillShape<kHeadDim, kRows>::kThreads), 1) attentionPrefillKernel(AttentionCall call) {
+KERNEL LAUNCH_BOUNDS((PrefillShape<kHeadDim, kRows>::kThreads), 1)
+    attentionPrefillKernel(AttentionCall call) {
   using Shape = PrefillShape<kHeadDim, kRows>;
   unsigned char* shared = sharedMemory();
   const AttentionItem item = call.items[call.firstItem + blockX()];

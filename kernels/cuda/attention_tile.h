@@ -1,10 +1,11 @@
-// What the attention kernels share: tiles of 64 KV positions in shared memory, scores, the softmax step, the merge of
-// segments. Every function computes an element by the same chain of operations whoever calls it: scores are chained
-// over the head dim, a row's maximum is exact in any order, probabilities are functions of score and maximum, sums of
-// them and of values are chained over positions by the tensor cores. So kernels may divide the work as they like.
+// What the attention kernels share: tiles of 64 KV positions in shared memory, scores, the softmax step, the
+// merge of segments. Every function computes an element by the same chain of operations whoever calls it:
+// scores are chained over the head dim, a row's maximum is exact in any order, probabilities are functions of
+// score and maximum, sums of them and of values are chained over positions by the tensor cores. So kernels
+// may divide the work as they like.
 //
-// Rows of shared tiles are padded by 16 bytes: an odd number of 16-byte chunks, so that the 8 rows of a matrix load
-// lie in different banks for every head dim.
+// Rows of shared tiles are padded by 16 bytes: an odd number of 16-byte chunks, so that the 8 rows of a
+// matrix load lie in different banks for every head dim.
 #pragma once
 #include "device.h"
 #include "launchers.h"
@@ -46,9 +47,11 @@ DEVICE void loadQueries(const AttentionCall& call, const AttentionItem& item, un
   }
 }
 
-// Keys (part 0) or values (1) of positions first..first + 63; zeros outside [kvBegin, kvEnd), whatever the pages hold.
+// Keys (part 0) or values (1) of positions first..first + 63; zeros outside [kvBegin, kvEnd), whatever the
+// pages hold.
 template <int kHeadDim>
-DEVICE void loadKv(const AttentionCall& call, const AttentionItem& item, int part, int first, unsigned char* to) {
+DEVICE void loadKv(const AttentionCall& call, const AttentionItem& item, int part, int first,
+                   unsigned char* to) {
   constexpr int kChunks = TileRow<kHeadDim>::kChunks;
   const int32_t* table = call.blockTables + static_cast<int64_t>(item.sequence) * call.maxBlocksPerSeq;
   for (int i = threadX(); i < kTilePositions * kChunks; i += blockThreads()) {
@@ -57,7 +60,8 @@ DEVICE void loadKv(const AttentionCall& call, const AttentionItem& item, int par
     const Half* from = call.pages;
     if (valid) {
       const int64_t page = static_cast<int64_t>(table[position / kPageTokens]) * 2 + part;
-      from += ((page * call.numKvHeads + blockY()) * kPageTokens + position % kPageTokens) * kHeadDim + chunk * 8;
+      from +=
+          ((page * call.numKvHeads + blockY()) * kPageTokens + position % kPageTokens) * kHeadDim + chunk * 8;
     }
     copyAsync16(to + r * TileRow<kHeadDim>::kBytes + chunk * 16, from, valid);
   }
@@ -89,7 +93,9 @@ DEVICE float maskedScore(const AttentionCall& call, float score, int query, int 
   return score * kLog2E;
 }
 
-DEVICE float probability(float score, float maximum) { return score == kNoScore ? 0.0f : exp2Approx(score - maximum); }
+DEVICE float probability(float score, float maximum) {
+  return score == kNoScore ? 0.0f : exp2Approx(score - maximum);
+}
 
 // Maximum over the four lanes that share a row.
 DEVICE float quadMax(float x) {
@@ -104,7 +110,8 @@ DEVICE void addValues(const uint32_t (*pairs)[4], const unsigned char* values, i
 #pragma unroll
   for (int kk = 0; kk < kTilePositions / 16; ++kk) {
     uint32_t b[4];
-    ldmatrix4Trans(b, values + (kk * 16 + (lane & 15)) * TileRow<kHeadDim>::kBytes + (column / 8 + (lane >> 4)) * 16);
+    ldmatrix4Trans(
+        b, values + (kk * 16 + (lane & 15)) * TileRow<kHeadDim>::kBytes + (column / 8 + (lane >> 4)) * 16);
     mma16816<Half>(o[0], pairs[kk], b[0], b[1]);
     mma16816<Half>(o[1], pairs[kk], b[2], b[3]);
   }
@@ -163,10 +170,11 @@ DEVICE void mergeToken(const AttentionCall& call, int tokenIndex, int kvHead) {
   }
 }
 
-// After an item has left its partials: counts its rows for each token, and merges the tokens that are complete.
-// complete: shared, int32 [numRows].
+// After an item has left its partials: counts its rows for each token, and merges the tokens that are
+// complete. complete: shared, int32 [numRows].
 template <int kHeadDim>
-DEVICE void finishTokens(const AttentionCall& call, const AttentionItem& item, int segment, int32_t* complete) {
+DEVICE void finishTokens(const AttentionCall& call, const AttentionItem& item, int segment,
+                         int32_t* complete) {
   const int group = call.numHeads / call.numKvHeads, kvHead = blockY();
   fence();
   syncThreads();  // all partials of this block are written; shared memory is free

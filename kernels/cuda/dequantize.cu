@@ -1,6 +1,7 @@
-// A slice of INT4 weights as fp16, for libraries that want dense operands. Bytes: columns * k * (0.5 + 2); bound by
-// memory or, for slices that stay in the L2, by its bandwidth (expected 75 % of the floor on both GPUs). A warp does a
-// 16 x 64 slab as it lies in memory; a lane's stores of 4 bytes fill 32-byte sectors with their neighbours in k.
+// A slice of INT4 weights as fp16, for libraries that want dense operands. Bytes: columns * k * (0.5 + 2);
+// bound by memory or, for slices that stay in the L2, by its bandwidth (expected 75 % of the floor on both
+// GPUs). A warp does a 16 x 64 slab as it lies in memory; a lane's stores of 4 bytes fill 32-byte sectors
+// with their neighbours in k.
 #include "int4_dequantize.h"
 #include "launchers.h"
 
@@ -32,9 +33,11 @@ KERNEL dequantizeKernel(Int4Weight weight, int firstColumn, Half* out) {
 }  // namespace
 
 int dequantizeInt4(const Int4Weight& weight, int firstColumn, int columns, Half* out, Stream stream) {
-  if (firstColumn % kInt4Slab || columns % kInt4Slab || firstColumn + columns > weight.n) return kInvalidShape;
+  if (firstColumn % kInt4Slab || columns % kInt4Slab || firstColumn + columns > weight.n)
+    return kInvalidShape;
   if (columns == 0) return 0;
-  const Grid grid{static_cast<uint32_t>(ceilDiv(weight.k / 16, kWarps)), static_cast<uint32_t>(columns / kInt4Slab)};
+  const Grid grid{static_cast<uint32_t>(ceilDiv(weight.k / 16, kWarps)),
+                  static_cast<uint32_t>(columns / kInt4Slab)};
   return launch(dequantizeKernel, grid, kWarps * kWarpSize, 0, stream, weight, firstColumn, out);
 }
 

@@ -8,7 +8,9 @@ constexpr int kElementwiseThreads = 128;
 constexpr int kMostGridRows = 65535;  // of a grid's y; a block strides over further rows
 
 // Column of this thread, a multiple of 8; may be past the width.
-DEVICE int elementwiseColumn() { return (blockX() * kElementwiseThreads + threadX()) * 8; }
+DEVICE int elementwiseColumn() {
+  return (blockX() * kElementwiseThreads + threadX()) * 8;
+}
 
 static inline Grid elementwiseGrid(int rows, int width) {
   return Grid{static_cast<uint32_t>(ceilDiv(width, kElementwiseThreads * 8)),
@@ -16,6 +18,8 @@ static inline Grid elementwiseGrid(int rows, int width) {
 }
 
 // x / (1 + e^-x), in fp32.
-DEVICE float silu(float x) { return x / (1.0f + exp2Approx(-x * kLog2E)); }
+DEVICE float silu(float x) {
+  return x / (1.0f + exp2Approx(-x * kLog2E));
+}
 
 }  // namespace octavo::cuda

@@ -6,8 +6,8 @@ namespace octavo::cuda {
 namespace {
 
 template <class T>
-KERNEL gatherRowsKernel(const T* RESTRICT in, int64_t inStride, const int32_t* RESTRICT index, T* RESTRICT out,
-                        int64_t outStride, int rows, int width) {
+KERNEL gatherRowsKernel(const T* RESTRICT in, int64_t inStride, const int32_t* RESTRICT index,
+                        T* RESTRICT out, int64_t outStride, int rows, int width) {
   const int column = elementwiseColumn();
   if (column >= width) return;
   for (int row = blockY(); row < rows; row += gridY()) {
@@ -19,11 +19,12 @@ KERNEL gatherRowsKernel(const T* RESTRICT in, int64_t inStride, const int32_t* R
 }  // namespace
 
 template <class T>
-int gatherRows(const T* in, int64_t inStride, const int32_t* index, T* out, int64_t outStride, int rows, int width,
-               Stream stream) {
+int gatherRows(const T* in, int64_t inStride, const int32_t* index, T* out, int64_t outStride, int rows,
+               int width, Stream stream) {
   if (width % 8 || inStride % 8 || outStride % 8) return kInvalidShape;
   if (rows == 0) return 0;
-  return launch(gatherRowsKernel<T>, elementwiseGrid(rows, width), kElementwiseThreads, 0, stream, in, inStride, index, out, outStride, rows, width);
+  return launch(gatherRowsKernel<T>, elementwiseGrid(rows, width), kElementwiseThreads, 0, stream, in,
+                inStride, index, out, outStride, rows, width);
 }
 
 template int gatherRows<Half>(const Half*, int64_t, const int32_t*, Half*, int64_t, int, int, Stream);

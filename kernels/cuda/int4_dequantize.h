@@ -1,15 +1,17 @@
 // INT4 codes of a lane to fp16, exactly (q - z), then one rounding by the scale.
 //
-// Or-ing a nibble into the mantissa of 1024 = 0x6400 gives 1024 + q; a nibble one place higher gives 1024 + 16q, and a
-// fused multiplication by 1/16 takes it to 64 + q. 1024 + z and -(64 + z) are built the same way from the zero's bits,
-// so both differences are exact. [Kim et al. 2022, "Who Says Elephants Can't Run"]
+// Or-ing a nibble into the mantissa of 1024 = 0x6400 gives 1024 + q; a nibble one place higher gives 1024 +
+// 16q, and a fused multiplication by 1/16 takes it to 64 + q. 1024 + z and -(64 + z) are built the same way
+// from the zero's bits, so both differences are exact. [Kim et al. 2022, "Who Says Elephants Can't Run"]
 #pragma once
 #include "device.h"
 
 namespace octavo::cuda {
 
 // Both halves of a word the same.
-DEVICE uint32_t twice(uint32_t half) { return half | half << 16; }
+DEVICE uint32_t twice(uint32_t half) {
+  return half | half << 16;
+}
 
 // Scales and zeros of a lane's column 8b + g, b = 0..7 (int4_tiles.h).
 struct Int4Groups {

@@ -7,7 +7,9 @@
 namespace octavo::cuda {
 namespace {
 
-int64_t roundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+int64_t roundUp(int64_t value, int64_t to) {
+  return (value + to - 1) / to * to;
+}
 
 // One padded column of the tile form: where it comes from.
 struct Column {
@@ -28,7 +30,8 @@ Column sourceColumn(const LinearSource& source, int64_t column) {
 }
 
 // Adds the codes of one column, all of K, to its slab.
-void packColumn(const LinearSource& source, const Int4Shape& shape, int64_t column, const Column& from, Words4* codes) {
+void packColumn(const LinearSource& source, const Int4Shape& shape, int64_t column, const Column& from,
+                Words4* codes) {
   const Int4Part view(source, *from.part);
   const int64_t slab = column / kInt4Slab, slabs = shape.n / kInt4Slab;
   const int j = static_cast<int>(column % kInt4Slab / 16), inWord = static_cast<int>(column % 16);
@@ -45,8 +48,8 @@ void packColumn(const LinearSource& source, const Int4Shape& shape, int64_t colu
   }
 }
 
-void packGroups(const LinearSource& source, const Int4Shape& shape, int64_t column, const Column& from, Half* scales,
-                uint8_t* zeros) {
+void packGroups(const LinearSource& source, const Int4Shape& shape, int64_t column, const Column& from,
+                Half* scales, uint8_t* zeros) {
   const Int4Part view(source, *from.part);
   for (int64_t group = 0; group * shape.groupSize < source.k; ++group) {
     const int64_t sourceGroup = group * shape.groupSize / source.groupSize;

@@ -1,6 +1,7 @@
-// What the CUDA backend calls: raw pointers to device memory, sizes, a stream. A launcher returns 0, the device's
-// error code, or kInvalidShape; it doesn't wait. T is the activation type, Half or Bf16. Strides are in elements;
-// widths and strides are multiples of 8 and rows 16-byte aligned (the loader pads), unless said otherwise.
+// What the CUDA backend calls: raw pointers to device memory, sizes, a stream. A launcher returns 0, the
+// device's error code, or kInvalidShape; it doesn't wait. T is the activation type, Half or Bf16. Strides are
+// in elements; widths and strides are multiples of 8 and rows 16-byte aligned (the loader pads), unless said
+// otherwise.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,24 +30,24 @@ template <class T>
 int siluMul(const T* in, int64_t inStride, T* out, int64_t outStride, int rows, int width, Stream stream);
 
 template <class T>
-int add(const T* a, int64_t aStride, const T* b, int64_t bStride, T* out, int64_t outStride, int rows, int width,
-        Stream stream);
+int add(const T* a, int64_t aStride, const T* b, int64_t bStride, T* out, int64_t outStride, int rows,
+        int width, Stream stream);
 
 // out[r] = in[index[r]]
 template <class T>
-int gatherRows(const T* in, int64_t inStride, const int32_t* index, T* out, int64_t outStride, int rows, int width,
-               Stream stream);
+int gatherRows(const T* in, int64_t inStride, const int32_t* index, T* out, int64_t outStride, int rows,
+               int width, Stream stream);
 
 // x = cap * tanh(x / cap), in place, of fp32 logits. Any width.
 int softcap(float* x, int64_t stride, int rows, int width, float cap, Stream stream);
 
-// For each pair: page to[i] of every layer becomes a copy of page from[i]. pages [layers][numPages][pageBytes],
-// pageBytes a multiple of 16. No page may be both read and written.
-int copyPages(void* pages, int layers, int64_t numPages, int64_t pageBytes, const int32_t* from, const int32_t* to,
-              int count, Stream stream);
+// For each pair: page to[i] of every layer becomes a copy of page from[i]. pages
+// [layers][numPages][pageBytes], pageBytes a multiple of 16. No page may be both read and written.
+int copyPages(void* pages, int layers, int64_t numPages, int64_t pageBytes, const int32_t* from,
+              const int32_t* to, int count, Stream stream);
 
-// Q heads (in place), k and v (into the cache) of qkv [rows, (numHeads + 2 numKvHeads) * headDim]: RMS norm per head
-// where a weight is given, then rotary embedding. Any even rotaryDim <= headDim <= 256.
+// Q heads (in place), k and v (into the cache) of qkv [rows, (numHeads + 2 numKvHeads) * headDim]: RMS norm
+// per head where a weight is given, then rotary embedding. Any even rotaryDim <= headDim <= 256.
 template <class T>
 struct RopeStoreKv {
   T* qkv;
@@ -72,8 +73,8 @@ enum class LinearEpilogue : int32_t {
   SiluMul = 2,   // out [rows, N/2]: gate and up columns interleaved in blocks of 8 (16b + i, 16b + 8 + i)
 };
 
-// Scratch of the linear kernels. Partial sums of the segments of K, and a counter per output tile that each call
-// leaves at zero.
+// Scratch of the linear kernels. Partial sums of the segments of K, and a counter per output tile that each
+// call leaves at zero.
 struct LinearWorkspace {
   float* partials;    // [linearPartials(rows, N, K)]
   int32_t* counters;  // [linearCounters(N)], zero before the first call
@@ -83,7 +84,8 @@ int linearCounters(int n);
 // The number of segments that K is cut in: a function of the weight's shape alone.
 int linearSegments(int n, int k);
 
-// y = in weight^T + bias.  in [rows, inWidth], out [rows, outWidth], Out = T or float (logits; epilogue None).
+// y = in weight^T + bias.  in [rows, inWidth], out [rows, outWidth], Out = T or float (logits; epilogue
+// None).
 template <class T, class Out>
 struct LinearCall {
   const T* in;

@@ -1,13 +1,15 @@
 // The skeleton of both linear kernels: y = x w^T over tiles of kBM rows and 128 columns.
 //
-//   K:  |-- segment 0 --|-- segment 1 --| ... |-- segment S-1 --|      S and its length: functions of (N, K) alone
+//   K:  |-- segment 0 --|-- segment 1 --| ... |-- segment S-1 --|      S and its length: functions of (N, K)
+//   alone
 //
-// A segment's products are chained in order of k by the tensor cores; the segments' sums are added in order, from
-// zero. Either a block walks all segments itself, or one block per segment (kSplit) leaves its sum in the workspace
-// and the block that arrives last at a tile adds them up. Tiles differ in rows only. So a row's result is the same
-// bits for any number of rows and either way of splitting.
+// A segment's products are chained in order of k by the tensor cores; the segments' sums are added in order,
+// from zero. Either a block walks all segments itself, or one block per segment (kSplit) leaves its sum in
+// the workspace and the block that arrives last at a tile adds them up. Tiles differ in rows only. So a row's
+// result is the same bits for any number of rows and either way of splitting.
 //
-// An operand (int4, dense) supplies kBK, kStages, stageBytes(), load() and fragments().
+// An operand (int4, dense) supplies kBK, kStages, stageBytes() up to kMostStageBytes, load() of a stage,
+// begin() of a k16 step and fragment() of 8 columns.
 #pragma once
 #include <type_traits>
 
@@ -21,8 +23,8 @@ constexpr int kTileN = 128;  // columns of a block: two warps of 64
 constexpr int kWarpsN = 2;
 constexpr int kFragmentsN = 8;  // of 8 columns, of a warp
 
-// Warps along M, and 16-row fragments of each: a warp has at most 32 x 64, so that segment and running sums (64 + 64
-// registers) fit beside the operands.
+// Warps along M, and 16-row fragments of each: a warp has at most 32 x 64, so that segment and running sums
+// (64 + 64 registers) fit beside the operands.
 template <int kBM>
 struct TileShape {
   static constexpr int kFragmentsM = kBM >= 32 ? 2 : 1;
@@ -33,7 +35,8 @@ struct TileShape {
 template <int kFragmentsM>
 using Sums = float[kFragmentsM][kFragmentsN][4];
 
-// Where a thread's values are: rows row, row + 8 of each 16-row fragment; columns column, column + 1 of each 8.
+// Where a thread's values are: rows row, row + 8 of each 16-row fragment; columns column, column + 1 of
+// each 8.
 struct TilePlace {
   int row, column;
 };
@@ -95,7 +98,9 @@ DEVICE void storeTile(const LinearCall<T, Out>& call, int n, Sums<TileShape<kBM>
 }
 
 // Columns of a row of partial sums: whole tiles, so that pairs are aligned for any N.
-DEVICE int partialStride() { return gridX() * kTileN; }
+DEVICE int partialStride() {
+  return gridX() * kTileN;
+}
 
 // Leaves this block's segment in the workspace. partials [segment][row][partialStride]
 template <int kBM, class T, class Out>
@@ -107,7 +112,8 @@ DEVICE void storePartials(const LinearCall<T, Out>& call, const Sums<TileShape<k
     for (int h = 0; h < 2; ++h) {
       const int row = place.row + m * 16 + h * 8;
       if (row >= call.rows) continue;
-      float* to = call.workspace.partials + (static_cast<int64_t>(blockZ()) * call.rows + row) * partialStride() + place.column;
+      float* to = call.workspace.partials +
+                  (static_cast<int64_t>(blockZ()) * call.rows + row) * partialStride() + place.column;
 #pragma unroll
       for (int j = 0; j < kFragmentsN; ++j) {
         *reinterpret_cast<Float2*>(to + j * 8) = Float2{sums[m][j][h * 2], sums[m][j][h * 2 + 1]};
@@ -118,7 +124,8 @@ DEVICE void storePartials(const LinearCall<T, Out>& call, const Sums<TileShape<k
 
 // Adds all segments, in order, to sums of zero: this thread's own values.
 template <int kBM, class T, class Out>
-DEVICE void sumPartials(const LinearCall<T, Out>& call, int segments, Sums<TileShape<kBM>::kFragmentsM>& sums) {
+DEVICE void sumPartials(const LinearCall<T, Out>& call, int segments,
+                        Sums<TileShape<kBM>::kFragmentsM>& sums) {
   const TilePlace place = tilePlace<kBM>();
   const int64_t segmentStride = static_cast<int64_t>(call.rows) * partialStride();
 #pragma unroll
@@ -127,7 +134,8 @@ DEVICE void sumPartials(const LinearCall<T, Out>& call, int segments, Sums<TileS
     for (int h = 0; h < 2; ++h) {
       const int row = place.row + m * 16 + h * 8;
       if (row >= call.rows) continue;
-      const float* from = call.workspace.partials + static_cast<int64_t>(row) * partialStride() + place.column;
+      const float* from =
+          call.workspace.partials + static_cast<int64_t>(row) * partialStride() + place.column;
       for (int s = 0; s < segments; ++s, from += segmentStride) {
 #pragma unroll
         for (int j = 0; j < kFragmentsN; ++j) {
@@ -140,7 +148,8 @@ DEVICE void sumPartials(const LinearCall<T, Out>& call, int segments, Sums<TileS
   }
 }
 
-// Whether this block is the last of `count` to arrive at its tile; leaves the counter at zero for the next call.
+// Whether this block is the last of `count` to arrive at its tile; leaves the counter at zero for the next
+// call.
 DEVICE bool arrivesLast(int32_t* counter, int count) {
   auto* last = reinterpret_cast<int32_t*>(sharedMemory());
   fence();        // this thread's partials before the counter
@@ -156,8 +165,8 @@ DEVICE bool arrivesLast(int32_t* counter, int count) {
 
 // One k16 step of a warp.
 template <int kBM, class Operand>
-DEVICE void multiply(const Operand& weight, typename Operand::State& state, const unsigned char* stage, int kk,
-                     Sums<TileShape<kBM>::kFragmentsM>& sums) {
+DEVICE void multiply(const Operand& weight, typename Operand::State& state, const unsigned char* stage,
+                     int kk, Sums<TileShape<kBM>::kFragmentsM>& sums) {
   const int lane = laneOf(threadX()), warp = warpOf(threadX());
   uint32_t a[TileShape<kBM>::kFragmentsM][4];
 #pragma unroll
@@ -220,7 +229,8 @@ KERNEL LAUNCH_BOUNDS(TileShape<kBM>::kThreads, 1)
     const unsigned char* stage = shared + (step - firstStep) % kStages * stageBytes;
 #pragma unroll
     for (int kk = 0; kk < kBK / 16; ++kk) multiply<kBM>(weight, state, stage, kk, sums);
-    if (!kSplit && ((step + 1) % stepsPerSegment == 0 || step + 1 == lastStep)) addAndClear<TileShape<kBM>::kFragmentsM>(totals, sums);
+    if (!kSplit && ((step + 1) % stepsPerSegment == 0 || step + 1 == lastStep))
+      addAndClear<TileShape<kBM>::kFragmentsM>(totals, sums);
   }
   if (!kSplit) return storeTile<kBM>(call, weight.n, totals);
   storePartials<kBM>(call, sums);
@@ -232,11 +242,15 @@ KERNEL LAUNCH_BOUNDS(TileShape<kBM>::kThreads, 1)
 template <int kBM, bool kSplit, class Operand, class T, class Out>
 static int launchLinear(const LinearCall<T, Out>& call, const Operand& weight, int k, const LinearPlan& plan,
                         Stream stream) {
-  const Grid grid{static_cast<uint32_t>(ceilDiv(weight.n, kTileN)), static_cast<uint32_t>(ceilDiv(call.rows, kBM)),
+  const Grid grid{static_cast<uint32_t>(ceilDiv(weight.n, kTileN)),
+                  static_cast<uint32_t>(ceilDiv(call.rows, kBM)),
                   static_cast<uint32_t>(kSplit ? plan.segments : 1)};
-  const size_t shared = static_cast<size_t>(Operand::kStages) * (kBM * Operand::kBK * 2 + weight.stageBytes());
-  return launch(linearKernel<kBM, kSplit, Operand, T, Out>, grid, TileShape<kBM>::kThreads, shared, stream, call, weight,
-                plan.segments, plan.segmentLength / Operand::kBK, ceilDiv(k, Operand::kBK));
+  static_assert(Operand::kStages * (kBM * Operand::kBK * 2 + Operand::kMostStageBytes) <= kMostSharedBytes,
+                "sm_86");
+  const size_t shared =
+      static_cast<size_t>(Operand::kStages) * (kBM * Operand::kBK * 2 + weight.stageBytes());
+  return launch(linearKernel<kBM, kSplit, Operand, T, Out>, grid, TileShape<kBM>::kThreads, shared, stream,
+                call, weight, plan.segments, plan.segmentLength / Operand::kBK, ceilDiv(k, Operand::kBK));
 }
 
 // The kernel for the plan's tile. int4 and dense operands may depend on the tile's rows.

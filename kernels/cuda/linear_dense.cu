@@ -1,12 +1,12 @@
 // Dense weights, fp16 or bf16: projections of unquantised models and the lm_head.
 //
-// Bytes: N K 2 + rows (K + N) 2; FLOP: 2 rows N K. lm_head of Llama-3.1-8B, 128256 x 4096: 1.05 GB, 244 us at the floor
-// of an H200 and 1.37 ms of an A6000 up to about 150 rows. Expected share of the floor: 85 % on H200, 90 % on A6000 at 1
-// to 16 rows. No GPU has confirmed these yet.
+// Bytes: N K 2 + rows (K + N) 2; FLOP: 2 rows N K. lm_head of Llama-3.1-8B, 128256 x 4096: 1.05 GB, 244 us at
+// the floor of an H200 and 1.37 ms of an A6000 up to about 150 rows. Expected share of the floor: 85 % on
+// H200, 90 % on A6000 at 1 to 16 rows. No GPU has confirmed these yet.
 //
-// Tile: 128 columns x 64 inputs, 16 KB of weights a stage; four stages (72 KB at 16 rows), three at 128 rows (96 KB,
-// the most that an SM of A6000 takes). Weight rows are [n][k] as checkpoints have them: an untransposed matrix load
-// gives the B fragments.
+// Tile: 128 columns x 64 inputs, 16 KB of weights a stage; four stages (72 KB at 16 rows), three at 128 rows
+// (96 KB, the most that an SM of A6000 takes). Weight rows are [n][k] as checkpoints have them: an
+// untransposed matrix load gives the B fragments.
 #include "linear.h"
 
 namespace octavo::cuda {
@@ -27,12 +27,14 @@ struct DenseOperandOf {
     static constexpr int kStages = kBM < 128 ? 4 : 3;
     static constexpr int kChunks = kBK / 8;
 
+    static constexpr int kMostStageBytes = kTileN * kBK * 2;
+
     const T* data;
     int n, k;
 
     explicit Operand(const DenseWeight<T>& w) : data(w.data), n(w.n), k(w.k) {}
 
-    HOST_DEVICE_MEMBER int stageBytes() const { return kTileN * kBK * 2; }
+    HOST_DEVICE_MEMBER int stageBytes() const { return kMostStageBytes; }
 
     struct State {
       uint32_t r[4];  // fragments of 16 columns
@@ -50,8 +52,8 @@ struct DenseOperandOf {
 
     DEVICE_MEMBER void begin(State&, const unsigned char*, int, int) const {}
 
-    DEVICE_MEMBER void fragment(State& state, const unsigned char* stage, int kk, int warpN, int j, uint32_t& b0,
-                                uint32_t& b1) const {
+    DEVICE_MEMBER void fragment(State& state, const unsigned char* stage, int kk, int warpN, int j,
+                                uint32_t& b0, uint32_t& b1) const {
       if (j % 2 == 0) {  // a matrix load brings two fragments of 8 columns
         const int lane = laneOf(threadX()), column = warpN * 64 + j * 8 + (lane & 7) + (lane >> 4) * 8;
         ldmatrix4(state.r, stage + swizzled(column, kk * 2 + (lane >> 3 & 1), kChunks));

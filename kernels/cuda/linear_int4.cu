@@ -1,14 +1,15 @@
 // W4A16: y = x ((q - z) s)^T.
 //
-// Bytes: N K / 2 codes + N K / g * 3 scales and zeros + rows (K + N) 2; FLOP: 2 rows N K. Llama-3.1-8B's largest, gate
-// and up, 28672 x 4096: 62 MB, so 14 us at the floor of an H200 (4.3 TB/s) and 81 us of an A6000 (768 GB/s) up to about
-// 100 rows on H200 (then FLOP bound; mma.sync reaches about 60 % of a Hopper's rate). Expected share of the floor:
-// 75 % on H200, 85 % on A6000 at 1 to 16 rows. No GPU has confirmed these yet.
+// Bytes: N K / 2 codes + N K / g * 3 scales and zeros + rows (K + N) 2; FLOP: 2 rows N K. Llama-3.1-8B's
+// largest, gate and up, 28672 x 4096: 62 MB, so 14 us at the floor of an H200 (4.3 TB/s) and 81 us of an
+// A6000 (768 GB/s) up to about 100 rows on H200 (then FLOP bound; mma.sync reaches about 60 % of a Hopper's
+// rate). Expected share of the floor: 75 % on H200, 85 % on A6000 at 1 to 16 rows. No GPU has confirmed these
+// yet.
 //
-// Tile: 128 columns so that a split over K of 512 blocks keeps every SM loading; 128 inputs a step at 16 and 32 rows (8
-// KB of codes in one stage, three stages: 38 KB, two blocks on an SM of A6000), 64 at 64 and 128 rows, where
-// activations fill the stages. A lane's 16 bytes of codes are its fragments as they come; the scales of a group travel
-// with the stage.
+// Tile: 128 columns so that a split over K of 512 blocks keeps every SM loading; 128 inputs a step at 16 and
+// 32 rows (8 KB of codes in one stage, three stages: 38 KB, two blocks on an SM of A6000), 64 at 64 and 128
+// rows, where activations fill the stages. A lane's 16 bytes of codes are its fragments as they come; the
+// scales of a group travel with the stage.
 #include "int4_dequantize.h"
 #include "linear.h"
 
@@ -23,6 +24,8 @@ struct Int4Operand {
   static constexpr int kCodeBytes = kBK * kTileN / 2;
   static constexpr int kScaleBytes = kTileN * 2, kZeroBytes = kTileN;  // of one group
 
+  static constexpr int kMostStageBytes = kCodeBytes + kBK / 32 * (kScaleBytes + kZeroBytes);
+
   const Words4* codes;
   const Half* scales;
   const uint8_t* zeros;
@@ -36,7 +39,9 @@ struct Int4Operand {
         groupSize(w.groupSize),
         groupsPerStage(w.groupSize < kBK ? kBK / w.groupSize : 1) {}
 
-  HOST_DEVICE_MEMBER int stageBytes() const { return kCodeBytes + groupsPerStage * (kScaleBytes + kZeroBytes); }
+  HOST_DEVICE_MEMBER int stageBytes() const {
+    return kCodeBytes + groupsPerStage * (kScaleBytes + kZeroBytes);
+  }
 
   struct State {
     Words4 codes;
@@ -49,7 +54,8 @@ struct Int4Operand {
     constexpr int kWordsPerTile = kTileN / kInt4Slab * kWarpSize;
     for (int i = threadX(); i < kCodeBytes / 16; i += threads) {
       const int64_t tile = k0 / 16 + i / kWordsPerTile;
-      copyAsync16Once(stage + i * 16, codes + (tile * slabs + blockX() * 2) * kWarpSize + i % kWordsPerTile, true);
+      copyAsync16Once(stage + i * 16, codes + (tile * slabs + blockX() * 2) * kWarpSize + i % kWordsPerTile,
+                      true);
     }
     constexpr int kScaleCopies = kScaleBytes / 16, kZeroCopies = kZeroBytes / 16;
     for (int i = threadX(); i < groupsPerStage * (kScaleCopies + kZeroCopies); i += threads) {
@@ -76,7 +82,8 @@ struct Int4Operand {
     state.groups.zeros = *reinterpret_cast<const Words2*>(at + column);
   }
 
-  DEVICE_MEMBER void fragment(State& state, const unsigned char*, int, int, int j, uint32_t& b0, uint32_t& b1) const {
+  DEVICE_MEMBER void fragment(State& state, const unsigned char*, int, int, int j, uint32_t& b0,
+                              uint32_t& b1) const {
     dequantize(state.codes, state.groups, j, b0, b1);
   }
 };

@@ -1,20 +1,23 @@
 // How linear layers are cut into blocks.
+#include "linear_plan.h"
+
 #include <algorithm>
 
 #include "launchers.h"
-#include "linear_plan.h"
 
 namespace octavo::cuda {
 namespace {
 
 constexpr int kTileN = 128;
-constexpr int kWantedBlocks = 512;       // about four blocks for each of the 132 SMs of an H200, six on an A6000
-constexpr int kLeastSegment = 256;       // inputs; below it a block's prologue outweighs its work
-constexpr int kSegmentMultiple = 128;    // a whole number of steps of every kernel, and of groups
-constexpr int kMostSplitRows = 128;      // beyond it partial sums cost more traffic than the weights
+constexpr int kWantedBlocks = 512;  // about four blocks for each of the 132 SMs of an H200, six on an A6000
+constexpr int kLeastSegment = 256;  // inputs; below it a block's prologue outweighs its work
+constexpr int kSegmentMultiple = 128;     // a whole number of steps of every kernel, and of groups
+constexpr int kMostSplitRows = 128;       // beyond it partial sums cost more traffic than the weights
 constexpr int kBlocksForTallTiles = 132;  // 128-row tiles once they alone fill the larger GPU
 
-int ceilDiv(int a, int b) { return (a + b - 1) / b; }
+int ceilDiv(int a, int b) {
+  return (a + b - 1) / b;
+}
 
 }  // namespace
 
@@ -30,13 +33,17 @@ LinearPlan planLinear(int rows, int n, int k) {
   return plan;
 }
 
-int linearSegments(int n, int k) { return planLinear(1, n, k).segments; }
+int linearSegments(int n, int k) {
+  return planLinear(1, n, k).segments;
+}
 
 int64_t linearPartials(int rows, int n, int k) {
   const LinearPlan plan = planLinear(rows, n, k);
   return plan.split ? static_cast<int64_t>(plan.segments) * rows * ceilDiv(n, kTileN) * kTileN : 0;
 }
 
-int linearCounters(int n) { return ceilDiv(n, kTileN); }  // a split call has one row tile
+int linearCounters(int n) {
+  return ceilDiv(n, kTileN);
+}  // a split call has one row tile
 
 }  // namespace octavo::cuda

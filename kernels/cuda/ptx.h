@@ -16,23 +16,43 @@
 
 namespace octavo::cuda {
 
-DEVICE int threadX() { return static_cast<int>(threadIdx.x); }
-DEVICE int blockX() { return static_cast<int>(blockIdx.x); }
-DEVICE int blockY() { return static_cast<int>(blockIdx.y); }
-DEVICE int blockZ() { return static_cast<int>(blockIdx.z); }
-DEVICE int gridX() { return static_cast<int>(gridDim.x); }
-DEVICE int gridY() { return static_cast<int>(gridDim.y); }
-DEVICE int blockThreads() { return static_cast<int>(blockDim.x); }
+DEVICE int threadX() {
+  return static_cast<int>(threadIdx.x);
+}
+DEVICE int blockX() {
+  return static_cast<int>(blockIdx.x);
+}
+DEVICE int blockY() {
+  return static_cast<int>(blockIdx.y);
+}
+DEVICE int blockZ() {
+  return static_cast<int>(blockIdx.z);
+}
+DEVICE int gridX() {
+  return static_cast<int>(gridDim.x);
+}
+DEVICE int gridY() {
+  return static_cast<int>(gridDim.y);
+}
+DEVICE int blockThreads() {
+  return static_cast<int>(blockDim.x);
+}
 
 DEVICE unsigned char* sharedMemory() {
   extern __shared__ __align__(128) unsigned char octavoShared[];
   return octavoShared;
 }
 
-DEVICE uint32_t sharedAddress(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+DEVICE uint32_t sharedAddress(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
 
-DEVICE void syncThreads() { __syncthreads(); }
-DEVICE void syncWarp() { __syncwarp(); }
+DEVICE void syncThreads() {
+  __syncthreads();
+}
+DEVICE void syncWarp() {
+  __syncwarp();
+}
 
 template <class V>
 DEVICE V shuffleXor(V value, int mask) {
@@ -42,7 +62,9 @@ template <class V>
 DEVICE V shuffle(V value, int lane) {
   return __shfl_sync(0xffffffffu, value, lane);
 }
-DEVICE uint32_t ballot(bool predicate) { return __ballot_sync(0xffffffffu, predicate); }
+DEVICE uint32_t ballot(bool predicate) {
+  return __ballot_sync(0xffffffffu, predicate);
+}
 
 template <class T>
 DEVICE void mma16816(float* c, const uint32_t* a, uint32_t b0, uint32_t b1);
@@ -58,7 +80,8 @@ __device__ __forceinline__ void mma16816<Half>(float* c, const uint32_t* a, uint
 template <>
 __device__ __forceinline__ void mma16816<Bf16>(float* c, const uint32_t* a, uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -91,7 +114,9 @@ DEVICE void copyAsync16Once(void* to, const void* from, bool valid) {
       : "memory");
 }
 
-DEVICE void commitCopies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+DEVICE void commitCopies() {
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
 template <int N>
 DEVICE void waitCopies() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(N) : "memory");
@@ -140,9 +165,15 @@ __device__ __forceinline__ uint32_t packPair<Bf16>(float low, float high) {
   return r;
 }
 
-DEVICE float toFloat(Half h) { return __half2float(__ushort_as_half(h.bits)); }
-DEVICE float toFloat(Bf16 b) { return __uint_as_float(static_cast<uint32_t>(b.bits) << 16); }
-DEVICE float toFloat(float x) { return x; }
+DEVICE float toFloat(Half h) {
+  return __half2float(__ushort_as_half(h.bits));
+}
+DEVICE float toFloat(Bf16 b) {
+  return __uint_as_float(static_cast<uint32_t>(b.bits) << 16);
+}
+DEVICE float toFloat(float x) {
+  return x;
+}
 
 template <class T>
 DEVICE T fromFloat(float x);
@@ -165,14 +196,28 @@ DEVICE float exp2Approx(float x) {
   return r;
 }
 
-DEVICE uint32_t floatBits(float x) { return __float_as_uint(x); }
-DEVICE float bitsFloat(uint32_t x) { return __uint_as_float(x); }
-DEVICE uint32_t multiplyHigh(uint32_t a, uint32_t b) { return __umulhi(a, b); }
+DEVICE uint32_t floatBits(float x) {
+  return __float_as_uint(x);
+}
+DEVICE float bitsFloat(uint32_t x) {
+  return __uint_as_float(x);
+}
+DEVICE uint32_t multiplyHigh(uint32_t a, uint32_t b) {
+  return __umulhi(a, b);
+}
 
-DEVICE int32_t atomicAdd(int32_t* p, int32_t v) { return ::atomicAdd(p, v); }
-DEVICE uint32_t atomicAdd(uint32_t* p, uint32_t v) { return ::atomicAdd(p, v); }
-DEVICE int32_t atomicMin(int32_t* p, int32_t v) { return ::atomicMin(p, v); }
-DEVICE uint32_t atomicOr(uint32_t* p, uint32_t v) { return ::atomicOr(p, v); }
+DEVICE int32_t atomicAdd(int32_t* p, int32_t v) {
+  return ::atomicAdd(p, v);
+}
+DEVICE uint32_t atomicAdd(uint32_t* p, uint32_t v) {
+  return ::atomicAdd(p, v);
+}
+DEVICE int32_t atomicMin(int32_t* p, int32_t v) {
+  return ::atomicMin(p, v);
+}
+DEVICE uint32_t atomicOr(uint32_t* p, uint32_t v) {
+  return ::atomicOr(p, v);
+}
 DEVICE uint64_t atomicAdd(uint64_t* p, uint64_t v) {
   return ::atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
 }
@@ -180,9 +225,13 @@ DEVICE uint64_t atomicMax(uint64_t* p, uint64_t v) {
   return ::atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
 }
 
-DEVICE void fence() { __threadfence(); }
+DEVICE void fence() {
+  __threadfence();
+}
 
-DEVICE float loadThrough(const float* p) { return __ldcg(p); }
+DEVICE float loadThrough(const float* p) {
+  return __ldcg(p);
+}
 DEVICE Float2 loadThrough(const Float2* p) {
   const float2 v = __ldcg(reinterpret_cast<const float2*>(p));
   return Float2{v.x, v.y};
@@ -191,13 +240,15 @@ DEVICE Float2 loadThrough(const Float2* p) {
 constexpr size_t kDefaultSharedBytes = 48 << 10;  // more must be asked for
 
 template <class... P, class... A>
-inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream stream, A... args) {
+inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream stream,
+                  A... args) {
   if (sharedBytes > kDefaultSharedBytes) {
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                    static_cast<int>(sharedBytes));
     if (error != cudaSuccess) return static_cast<int>(error);
   }
-  kernel<<<dim3(grid.x, grid.y, grid.z), dim3(static_cast<unsigned>(threads)), sharedBytes, stream>>>(args...);
+  kernel<<<dim3(grid.x, grid.y, grid.z), dim3(static_cast<unsigned>(threads)), sharedBytes, stream>>>(
+      args...);
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -1,7 +1,7 @@
-// Per-head norm, rotary embedding, and k and v into the cache. Bytes: rows * (numHeads + 2 numKvHeads) * headDim * 4,
-// about 10 FLOP per value. Decode is bound by latency; at 2048 rows by memory, expected 70 % of the floor on both
-// GPUs. A warp per head: the norm's sum is one warp reduction, and the partner of a value (half a head away, or next
-// to it) is read from shared memory, so that both pairings are the same code.
+// Per-head norm, rotary embedding, and k and v into the cache. Bytes: rows * (numHeads + 2 numKvHeads) *
+// headDim * 4, about 10 FLOP per value. Decode is bound by latency; at 2048 rows by memory, expected 70 % of
+// the floor on both GPUs. A warp per head: the norm's sum is one warp reduction, and the partner of a value
+// (half a head away, or next to it) is read from shared memory, so that both pairings are the same code.
 #include "device.h"
 #include "launchers.h"
 
@@ -36,7 +36,8 @@ KERNEL ropeStoreKvKernel(RopeStoreKv<T> args) {
   const int lane = laneOf(threadX()), warp = warpOf(threadX());
   const int numHeads = args.numHeads, numKvHeads = args.numKvHeads, headDim = args.headDim;
   const int h = blockX() * kWarps + warp, row = blockY() + blockZ() * gridY();
-  if (h >= numHeads + 2 * numKvHeads || row >= args.rows) return;  // a whole warp; no barrier of the block follows
+  if (h >= numHeads + 2 * numKvHeads || row >= args.rows)
+    return;  // a whole warp; no barrier of the block follows
   float* head = reinterpret_cast<float*>(sharedMemory()) + warp * kMostHeadDim;
   T* source = args.qkv + row * args.stride + static_cast<int64_t>(h) * headDim;
   const bool isQuery = h < numHeads, isValue = h >= numHeads + numKvHeads;
@@ -67,13 +68,15 @@ KERNEL ropeStoreKvKernel(RopeStoreKv<T> args) {
 
 template <class T>
 int ropeStoreKv(const RopeStoreKv<T>& args, Stream stream) {
-  if (args.headDim > kMostHeadDim || args.rotaryDim > args.headDim || args.rotaryDim % 2) return kInvalidShape;
+  if (args.headDim > kMostHeadDim || args.rotaryDim > args.headDim || args.rotaryDim % 2)
+    return kInvalidShape;
   if (args.rows == 0) return 0;
   constexpr int kGridRows = 32768;
   const Grid grid{static_cast<uint32_t>(ceilDiv(args.numHeads + 2 * args.numKvHeads, kWarps)),
                   static_cast<uint32_t>(minOf(args.rows, kGridRows)),
                   static_cast<uint32_t>(ceilDiv(args.rows, kGridRows))};
-  return launch(ropeStoreKvKernel<T>, grid, kWarps * kWarpSize, kWarps * kMostHeadDim * sizeof(float), stream, args);
+  return launch(ropeStoreKvKernel<T>, grid, kWarps * kWarpSize, kWarps * kMostHeadDim * sizeof(float), stream,
+                args);
 }
 
 template int ropeStoreKv<Half>(const RopeStoreKv<Half>&, Stream);

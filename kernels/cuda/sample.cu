@@ -1,11 +1,12 @@
-// Choosing tokens: mask, bias, penalties, temperature, min-p, top-k, top-p, a Gumbel draw, log-probabilities; no sort.
+// Choosing tokens: mask, bias, penalties, temperature, min-p, top-k, top-p, a Gumbel draw, log-probabilities;
+// no sort.
 //
-// Bytes: vocab * 4 read and written once to prepare, read once to draw, and 4 more times for each of top-k and top-p,
-// mostly from the L2 (0.5 MB a row at 128k). A block per row and so 132 rows at a time on H200; one row takes about 30
-// passes of 250 elements a thread in the worst case. Expected 25 us for a plain draw and 80 us with everything, on both
-// GPUs (bound by latency at one row: 10 % of the floor). No GPU has confirmed these yet. Every sum that decides
-// is one of integers, so a row's token is the same whatever the batch and the order of the threads; log-probabilities
-// are sums over a fixed tree.
+// Bytes: vocab * 4 read and written once to prepare, read once to draw, and 4 more times for each of top-k
+// and top-p, mostly from the L2 (0.5 MB a row at 128k). A block per row and so 132 rows at a time on H200;
+// one row takes about 30 passes of 250 elements a thread in the worst case. Expected 25 us for a plain draw
+// and 80 us with everything, on both GPUs (bound by latency at one row: 10 % of the floor). No GPU has
+// confirmed these yet. Every sum that decides is one of integers, so a row's token is the same whatever the
+// batch and the order of the threads; log-probabilities are sums over a fixed tree.
 #include "launchers.h"
 #include "sample_noise.h"
 #include "sample_search.h"
@@ -49,7 +50,8 @@ DEVICE void constrain(const SampleArgs& args, int row, float* scores) {
 }
 
 DEVICE void penalise(const SampleArgs& args, int row, float* scores, uint32_t* counts) {
-  const float repetition = args.repetition[row], presence = args.presence[row], frequency = args.frequency[row];
+  const float repetition = args.repetition[row], presence = args.presence[row],
+              frequency = args.frequency[row];
   if (repetition == 1 && presence == 0 && frequency == 0) return;
   const int slot = args.rowSlot[row], numTokens = args.rowPosition[row] + 1;
   const int32_t* history = args.history + static_cast<int64_t>(slot) * args.maxContext;
@@ -74,7 +76,8 @@ DEVICE void penalise(const SampleArgs& args, int row, float* scores, uint32_t* c
   syncThreads();
 }
 
-// The token of a row that has nothing left: the lowest that mask and biases allow, else that the mask allows, else 0.
+// The token of a row that has nothing left: the lowest that mask and biases allow, else that the mask allows,
+// else 0.
 DEVICE int fallbackToken(const SampleArgs& args, int row, SampleShared& shared) {
   uint64_t best = 0;  // allowed by the mask 1, by the biases too 2, above the id
   for (int id = threadX(); id < args.vocab; id += kSampleThreads) {
@@ -140,11 +143,13 @@ DEVICE Cut truncate(const SampleArgs& args, int row, const Value& value, SampleS
 }
 
 // Argmax of score + noise over what is kept. A thread takes four tokens: one block of random words.
-DEVICE int draw(const SampleArgs& args, int row, const float* scores, const Cut& cut, int limit, SampleShared& shared) {
+DEVICE int draw(const SampleArgs& args, int row, const float* scores, const Cut& cut, int limit,
+                SampleShared& shared) {
   uint64_t best = 0;
   for (int block = threadX(); block * 4 < args.vocab; block += kSampleThreads) {
     uint32_t words[4];
-    noiseWords(args.rowPosition[row], static_cast<uint32_t>(block), args.seedLo[row], args.seedHi[row], words);
+    noiseWords(args.rowPosition[row], static_cast<uint32_t>(block), args.seedLo[row], args.seedHi[row],
+               words);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int id = block * 4 + i;
@@ -203,7 +208,8 @@ DEVICE void writeOne(const SampleArgs& args, const float* logits, const RawSums&
   *rank = static_cast<int32_t>(larger) + 1;
 }
 
-DEVICE void writeTop(const SampleArgs& args, int row, const float* logits, const RawSums& sums, SampleShared& shared) {
+DEVICE void writeTop(const SampleArgs& args, int row, const float* logits, const RawSums& sums,
+                     SampleShared& shared) {
   const int count = minOf(minOf(args.numTop[row], args.vocab), kMostTop);
   if (count <= 0) return;
   const auto value = [logits](int id) { return orderedBits(cleanLogit(logits[id])); };
@@ -212,7 +218,8 @@ DEVICE void writeTop(const SampleArgs& args, int row, const float* logits, const
   if (threadX() == 0) shared.numTop = 0;
   syncThreads();
   for (int id = threadX(); id < args.vocab; id += kSampleThreads) {
-    if (keeps(cut, limit, value(id), id)) shared.top[atomicAdd(&shared.numTop, 1u)] = valueAndId(value(id), id);
+    if (keeps(cut, limit, value(id), id))
+      shared.top[atomicAdd(&shared.numTop, 1u)] = valueAndId(value(id), id);
   }
   syncThreads();
   if (threadX() >= count) return;
@@ -260,8 +267,8 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 1) sampleKernel(SampleCall call) {
 int sample(const SampleArgs& args, const SampleWorkspace& workspace, Stream stream) {
   static_assert(kMostTop == kMaxLogprobs, "the columns of topIds");
   if (args.rows == 0) return 0;
-  return launch(sampleKernel, Grid{static_cast<uint32_t>(args.rows)}, kSampleThreads, sizeof(SampleShared), stream,
-                SampleCall{args, workspace});
+  return launch(sampleKernel, Grid{static_cast<uint32_t>(args.rows)}, kSampleThreads, sizeof(SampleShared),
+                stream, SampleCall{args, workspace});
 }
 
 }  // namespace octavo::cuda

@@ -8,8 +8,9 @@
 
 namespace octavo::cuda {
 
-// What the rows of a call ask for. A set flag costs a launch that rows without the wish leave at once; a flag that is
-// not set, though a row needs it, is a mistake of the caller. A row's own result depends on none of them.
+// What the rows of a call ask for. A set flag costs a launch that rows without the wish leave at once; a flag
+// that is not set, though a row needs it, is a mistake of the caller. A row's own result depends on none of
+// them.
 struct SampleStages {
   bool adjust;    // some row has a mask, a bias or a penalty
   bool draw;      // some row has a temperature above 0

@@ -1,13 +1,14 @@
-// First stage of the sampler: mask, bias, penalties, and the largest logit of each row; rows that are greedy or have
-// nothing left end here. Bytes: 4 per logit, 4 more for rows that are adjusted, and the row's history once per slice.
-// The slice and its token counts live in shared memory, so a penalty costs one atomic per position of the history and
-// no array of counts in memory. 33 KB, and none of it when no row is adjusted.
+// First stage of the sampler: mask, bias, penalties, and the largest logit of each row; rows that are greedy
+// or have nothing left end here. Bytes: 4 per logit, 4 more for rows that are adjusted, and the row's history
+// once per slice. The slice and its token counts live in shared memory, so a penalty costs one atomic per
+// position of the history and no array of counts in memory. 33 KB, and none of it when no row is adjusted.
 #include "sample_row.h"
 
 namespace octavo::cuda {
 namespace {
 
-constexpr uint32_t kSeen = 0x80000000u;  // of a token's count: it occurs in prompt or output; the rest counts output
+constexpr uint32_t kSeen =
+    0x80000000u;  // of a token's count: it occurs in prompt or output; the rest counts output
 
 struct AdjustShared {
   uint64_t warps[kSampleWarps];
@@ -107,7 +108,8 @@ DEVICE int fallbackToken(const SampleArgs& args, int row, AdjustShared* shared) 
 DEVICE void startRow(const SampleArgs& args, const SampleScratch& scratch, int row, AdjustShared* shared) {
   uint64_t best = 0;
   SlicePartial* slices = scratch.slices + static_cast<int64_t>(row) * scratch.numSlices;
-  for (int i = threadX(); i < scratch.numSlices; i += kSampleThreads) best = largerOf(best, readBack(&slices[i].best));
+  for (int i = threadX(); i < scratch.numSlices; i += kSampleThreads)
+    best = largerOf(best, readBack(&slices[i].best));
   best = blockLargest(best, shared->warps);
   const bool empty = packedKey(best) == kKeyOfMinusInfinity;
   const int chosen = empty ? fallbackToken(args, row, shared) : packedToken(best);
@@ -156,7 +158,8 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 2) sampleAdjustKernel(SampleArgs args, Samp
 
 int launchSampleAdjust(const SampleCall& call, const SampleScratch& scratch, Stream stream) {
   const size_t bytes = sizeof(AdjustShared) + (call.stages.adjust ? sizeof(AdjustSlice) : 0);
-  return launch(sampleAdjustKernel, sampleGrid(call, scratch), kSampleThreads, bytes, stream, call.args, scratch);
+  return launch(sampleAdjustKernel, sampleGrid(call, scratch), kSampleThreads, bytes, stream, call.args,
+                scratch);
 }
 
 }  // namespace octavo::cuda

@@ -1,7 +1,7 @@
-// The draw: argmax over the kept tokens of logit / temperature + Gumbel noise, which is a sample of the softmax over
-// them [Gumbel 1954; Yellott 1977]. The noise is a function of (seed, position, token) alone. Bytes: 4 per logit of
-// the slices that hold a kept token. About 110 integer and 60 floating-point operations per four kept tokens; bound by
-// those when nothing was truncated.
+// The draw: argmax over the kept tokens of logit / temperature + Gumbel noise, which is a sample of the
+// softmax over them [Gumbel 1954; Yellott 1977]. The noise is a function of (seed, position, token) alone.
+// Bytes: 4 per logit of the slices that hold a kept token. About 110 integer and 60 floating-point operations
+// per four kept tokens; bound by those when nothing was truncated.
 #include "sample_row.h"
 
 namespace octavo::cuda {
@@ -15,7 +15,8 @@ struct DrawShared {
   int32_t flag;
 };
 
-DEVICE uint64_t bestOfGroup(const SampleArgs& args, const SampleRow& state, int row, int token, const Group& group) {
+DEVICE uint64_t bestOfGroup(const SampleArgs& args, const SampleRow& state, int row, int token,
+                            const Group& group) {
   float relative[kGroupTokens];
   bool hopeful[kGroupTokens], any = false;
 #pragma unroll
@@ -62,8 +63,8 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 4) sampleDrawKernel(SampleArgs args, Sample
 }  // namespace
 
 int launchSampleDraw(const SampleCall& call, const SampleScratch& scratch, Stream stream) {
-  return launch(sampleDrawKernel, sampleGrid(call, scratch), kSampleThreads, sizeof(DrawShared), stream, call.args,
-                scratch);
+  return launch(sampleDrawKernel, sampleGrid(call, scratch), kSampleThreads, sizeof(DrawShared), stream,
+                call.args, scratch);
 }
 
 }  // namespace octavo::cuda

@@ -1,6 +1,7 @@
-// Log-probabilities and ranks of the raw logits: of the sampled token, of the target, and of the most likely numTop.
-// Bytes: 4 per logit, once; the values of a slice stay in registers. Each top-n round is one maximum over the slice of
-// what lies below the previous one, and the joining block does the same over the slices' lists.
+// Log-probabilities and ranks of the raw logits: of the sampled token, of the target, and of the most likely
+// numTop. Bytes: 4 per logit, once; the values of a slice stay in registers. Each top-n round is one maximum
+// over the slice of what lies below the previous one, and the joining block does the same over the slices'
+// lists.
 #include "sample_row.h"
 
 namespace octavo::cuda {
@@ -27,7 +28,9 @@ DEVICE void loadPacked(const SampleArgs& args, int row, uint64_t (&packed)[kValu
   }
 }
 
-DEVICE float powerOf(float x, float highest) { return x == highest ? 1.0f : expf(x - highest); }
+DEVICE float powerOf(float x, float highest) {
+  return x == highest ? 1.0f : expf(x - highest);
+}
 
 // The raw logit of a token, packed.
 DEVICE uint64_t packedLogit(const SampleArgs& args, int row, int token) {
@@ -95,20 +98,23 @@ DEVICE float logProbability(float logit, const LogprobShared* shared) {
 DEVICE void readSlices(SlicePartial* slices, int numSlices, int count, uint64_t* words) {
   for (int i = threadX(); i < numSlices * kLogprobWords; i += kSampleThreads) {
     const int word = i % kLogprobWords;
-    words[i] = word < kTopWord + count || word < kTopWord ? readBack(&slices[i / kLogprobWords].logprobs[word]) : 0;
+    words[i] =
+        word < kTopWord + count || word < kTopWord ? readBack(&slices[i / kLogprobWords].logprobs[word]) : 0;
   }
   syncThreads();
 }
 
 // Joins the slices' sums in order, and their counts.
-DEVICE void joinSums(const SampleArgs& args, const uint64_t* words, int numSlices, int row, LogprobShared* shared) {
+DEVICE void joinSums(const SampleArgs& args, const uint64_t* words, int numSlices, int row,
+                     LogprobShared* shared) {
   float highest = -INFINITY, total = 0.0f;
   uint64_t above = 0;
   for (int i = 0; i < numSlices; ++i)
     highest = fmaxf(highest, bitsFloat(static_cast<uint32_t>(words[i * kLogprobWords + kSumWord] >> 32)));
   for (int i = 0; i < numSlices; ++i) {
     const uint64_t sum = words[i * kLogprobWords + kSumWord];
-    total += bitsFloat(static_cast<uint32_t>(sum)) * powerOf(bitsFloat(static_cast<uint32_t>(sum >> 32)), highest);
+    total +=
+        bitsFloat(static_cast<uint32_t>(sum)) * powerOf(bitsFloat(static_cast<uint32_t>(sum >> 32)), highest);
     above += words[i * kLogprobWords + kAboveWord];
   }
   shared->highest = highest;
@@ -151,7 +157,8 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 3) sampleLogprobsKernel(SampleArgs args, Sa
   const uint64_t best = blockLargest(largestBelow(packed, ~static_cast<uint64_t>(0)), shared->warps);
   const uint64_t sum = sumSlice(packed, best, shared);
   const uint64_t sampled = packedLogit(args, row, args.sampledIds[row]);
-  const uint64_t above = countAbove(packed, sampled, packedLogit(args, row, targetId < 0 ? 0 : targetId), shared);
+  const uint64_t above =
+      countAbove(packed, sampled, packedLogit(args, row, targetId < 0 ? 0 : targetId), shared);
   if (threadX() == 0) {
     mine[kSumWord] = sum;
     mine[kAboveWord] = above;
@@ -167,8 +174,10 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 3) sampleLogprobsKernel(SampleArgs args, Sa
 }  // namespace
 
 int launchSampleLogprobs(const SampleCall& call, const SampleScratch& scratch, Stream stream) {
-  const size_t bytes = sizeof(LogprobShared) + static_cast<size_t>(scratch.numSlices) * kLogprobWords * sizeof(uint64_t);
-  return launch(sampleLogprobsKernel, sampleGrid(call, scratch), kSampleThreads, bytes, stream, call.args, scratch);
+  const size_t bytes =
+      sizeof(LogprobShared) + static_cast<size_t>(scratch.numSlices) * kLogprobWords * sizeof(uint64_t);
+  return launch(sampleLogprobsKernel, sampleGrid(call, scratch), kSampleThreads, bytes, stream, call.args,
+                scratch);
 }
 
 }  // namespace octavo::cuda

@@ -6,7 +6,8 @@
 namespace octavo::cuda {
 
 // Words of tokens 4 block .. 4 block + 3 at a position. [Salmon et al. 2011, Random123]
-DEVICE void noiseWords(int32_t position, uint32_t block, int32_t seedLo, int32_t seedHi, uint32_t (&words)[4]) {
+DEVICE void noiseWords(int32_t position, uint32_t block, int32_t seedLo, int32_t seedHi,
+                       uint32_t (&words)[4]) {
   uint32_t c0 = static_cast<uint32_t>(position), c1 = block, c2 = 0, c3 = 0;
   uint32_t k0 = static_cast<uint32_t>(seedLo), k1 = static_cast<uint32_t>(seedHi);
 #pragma unroll
@@ -26,11 +27,11 @@ DEVICE void noiseWords(int32_t position, uint32_t block, int32_t seedLo, int32_t
   words[3] = c3;
 }
 
-// -log(-log(u)), u = (word + 0.5) 2^-32. Near 1, where u would round to 1, the inner logarithm is taken of 1 - u.
+// -log(-log(u)), u = (word + 0.5) 2^-32. Near 1, where u would round to 1, the inner logarithm is taken of 1
+// - u.
 DEVICE float gumbel(uint32_t word) {
-  const float exponential = word < 0x80000000u
-                                ? -logf((static_cast<float>(word) + 0.5f) * 0x1p-32f)
-                                : -log1pf(-(static_cast<float>(~word) + 0.5f) * 0x1p-32f);
+  const float exponential = word < 0x80000000u ? -logf((static_cast<float>(word) + 0.5f) * 0x1p-32f)
+                                               : -log1pf(-(static_cast<float>(~word) + 0.5f) * 0x1p-32f);
   return -logf(exponential);
 }
 

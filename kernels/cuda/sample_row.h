@@ -1,10 +1,12 @@
-// What the stages of the sampler share. A row's vocabulary is cut in slices of kSliceTokens, a function of nothing but
-// the vocabulary; a block works on one slice of one row, and the block of a row that arrives last joins the slices:
+// What the stages of the sampler share. A row's vocabulary is cut in slices of kSliceTokens, a function of
+// nothing but the vocabulary; a block works on one slice of one row, and the block of a row that arrives last
+// joins the slices:
 //
-//   adjust (mask, bias, penalties, argmax) -> search x 3 for top-k -> search x 3 for top-p -> draw -> logprobs
+//   adjust (mask, bias, penalties, argmax) -> search x 3 for top-k -> search x 3 for top-p -> draw ->
+//   logprobs
 //
-// Every join is of integers (maxima of packed keys, counts, fixed-point masses) or runs over the slices in order, so
-// neither the other rows nor the order in which blocks run can change a result.
+// Every join is of integers (maxima of packed keys, counts, fixed-point masses) or runs over the slices in
+// order, so neither the other rows nor the order in which blocks run can change a result.
 #pragma once
 #include "../philox.h"
 #include "device.h"
@@ -14,7 +16,7 @@ namespace octavo::cuda {
 
 constexpr int kSampleThreads = 256;
 constexpr int kSampleWarps = kSampleThreads / kWarpSize;
-constexpr int kGroupTokens = 4;      // a Philox call makes the noise of four tokens; 16 bytes of logits
+constexpr int kGroupTokens = 4;  // a Philox call makes the noise of four tokens; 16 bytes of logits
 constexpr int kGroupsPerThread = 4;
 constexpr int kSliceTokens = kSampleThreads * kGroupTokens * kGroupsPerThread;
 constexpr int kHistogramBins = 2048;
@@ -28,8 +30,8 @@ constexpr int kLogprobWords = kTopWord + kMaxLogprobs;
 
 // What a block leaves for the one that joins its row, and for later stages. One per slice.
 struct SlicePartial {
-  uint64_t best;    // packed largest adjusted logit
-  uint64_t drawn;   // packed largest score
+  uint64_t best;   // packed largest adjusted logit
+  uint64_t drawn;  // packed largest score
   uint64_t logprobs[kLogprobWords];
 };
 
@@ -42,7 +44,7 @@ struct SampleRow {
   int32_t idLimit;
   uint32_t prefix;  // search: the leading bits of the threshold found so far
   int32_t searching;
-  int32_t done;     // sampledIds is written
+  int32_t done;  // sampledIds is written
 };
 
 struct SampleScratch {
@@ -55,7 +57,9 @@ struct SampleScratch {
   int numSlices;
 };
 
-inline int sampleSlices(int vocab) { return (vocab + kSliceTokens - 1) / kSliceTokens; }
+inline int sampleSlices(int vocab) {
+  return (vocab + kSliceTokens - 1) / kSliceTokens;
+}
 
 int launchSampleAdjust(const SampleCall& call, const SampleScratch& scratch, Stream stream);
 int launchSampleSearch(const SampleCall& call, const SampleScratch& scratch, bool byMass, Stream stream);
@@ -67,24 +71,34 @@ inline Grid sampleGrid(const SampleCall& call, const SampleScratch& scratch) {
 }
 
 // NaN counts as -inf, -0 as 0.
-DEVICE float cleaned(float x) { return x != x ? -INFINITY : x + 0.0f; }
+DEVICE float cleaned(float x) {
+  return x != x ? -INFINITY : x + 0.0f;
+}
 
 // Keys order like the floats they are made of.
 DEVICE uint32_t orderedKey(float x) {
   const uint32_t bits = floatBits(x);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
-DEVICE float keyValue(uint32_t key) { return bitsFloat(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
+DEVICE float keyValue(uint32_t key) {
+  return bitsFloat(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
 constexpr uint32_t kKeyOfMinusInfinity = 0x007fffffu;
 
 // Packed values order by key, and of equal keys the lower id is the larger. Never 0.
 DEVICE uint64_t pack(float x, int token) {
   return static_cast<uint64_t>(orderedKey(x)) << 32 | (0xffffffffu - static_cast<uint32_t>(token));
 }
-DEVICE uint32_t packedKey(uint64_t packed) { return static_cast<uint32_t>(packed >> 32); }
-DEVICE int packedToken(uint64_t packed) { return static_cast<int>(0xffffffffu - static_cast<uint32_t>(packed)); }
+DEVICE uint32_t packedKey(uint64_t packed) {
+  return static_cast<uint32_t>(packed >> 32);
+}
+DEVICE int packedToken(uint64_t packed) {
+  return static_cast<int>(0xffffffffu - static_cast<uint32_t>(packed));
+}
 
-DEVICE uint64_t largerOf(uint64_t a, uint64_t b) { return a > b ? a : b; }
+DEVICE uint64_t largerOf(uint64_t a, uint64_t b) {
+  return a > b ? a : b;
+}
 
 // First token of this thread's group `group` of the block's slice; may be past the vocabulary.
 DEVICE int groupToken(int group) {
@@ -104,7 +118,8 @@ DEVICE Group loadGroup(const float* row, int token, int vocab) {
     for (int i = 0; i < kGroupTokens; ++i) group.x[i] = cleaned(bitsFloat(words.x[i]));
   } else {
 #pragma unroll
-    for (int i = 0; i < kGroupTokens; ++i) group.x[i] = token + i < vocab ? cleaned(row[token + i]) : -INFINITY;
+    for (int i = 0; i < kGroupTokens; ++i)
+      group.x[i] = token + i < vocab ? cleaned(row[token + i]) : -INFINITY;
   }
   return group;
 }
@@ -119,7 +134,8 @@ DEVICE bool isAdjusted(const SampleArgs& args, int row) {
 
 // The logits of a row after mask, bias and penalties.
 DEVICE const float* adjustedRow(const SampleArgs& args, const SampleScratch& scratch, int row) {
-  return isAdjusted(args, row) ? scratch.adjusted + row * scratch.adjustedStride : args.logits + row * args.stride;
+  return isAdjusted(args, row) ? scratch.adjusted + row * scratch.adjustedStride
+                               : args.logits + row * args.stride;
 }
 
 DEVICE bool isKept(const SampleRow& state, float x, int token) {
@@ -138,8 +154,8 @@ DEVICE uint64_t blockLargest(uint64_t value, uint64_t* shared) {
   return value;
 }
 
-// True in every thread of the block that is the last of its row to get here; it sees what the others wrote before, by
-// readBack. flag: shared.
+// True in every thread of the block that is the last of its row to get here; it sees what the others wrote
+// before, by readBack. flag: shared.
 DEVICE bool isLastOfRow(int32_t* counter, int32_t* flag) {
   syncThreads();
   if (threadX() == 0) {
@@ -152,8 +168,11 @@ DEVICE bool isLastOfRow(int32_t* counter, int32_t* flag) {
   return *flag != 0;
 }
 
-// What another block of this launch wrote: an atomic reads the L2, where a plain load could hit a stale L1 line.
-DEVICE uint64_t readBack(uint64_t* p) { return atomicAdd(p, static_cast<uint64_t>(0)); }
+// What another block of this launch wrote: an atomic reads the L2, where a plain load could hit a stale L1
+// line.
+DEVICE uint64_t readBack(uint64_t* p) {
+  return atomicAdd(p, static_cast<uint64_t>(0));
+}
 
 // Words of the noise of tokens [token, token + 4), token a multiple of 4 (philox.h).
 DEVICE PhiloxWords noiseWords(int position, int token, int seedLo, int seedHi) {
@@ -173,8 +192,8 @@ DEVICE PhiloxWords noiseWords(int position, int token, int seedLo, int seedHi) {
   return PhiloxWords{{c0, c1, c2, c3}};
 }
 
-// -log(-log(u)), u = (word + 0.5) * 2^-32, to a few units of the last place: near 1, where fp32 can't hold u, from
-// 1 - u = (~word + 0.5) * 2^-32.
+// -log(-log(u)), u = (word + 0.5) * 2^-32, to a few units of the last place: near 1, where fp32 can't hold u,
+// from 1 - u = (~word + 0.5) * 2^-32.
 DEVICE float gumbel(uint32_t word) {
   const float exponential = word & 0x80000000u ? -log1pf(-(static_cast<float>(~word) + 0.5f) * 0x1p-32f)
                                                : -logf((static_cast<float>(word) + 0.5f) * 0x1p-32f);

@@ -1,10 +1,11 @@
-// Top-k and top-p without a sort: the threshold is found digit by digit (11, 11, 10 bits) of the ordered keys of the
-// logits, by a histogram of weights: 1 per token for top-k, its probability in fixed point for top-p. Integer sums
-// don't depend on their order, so the result is exact and the same for every schedule. Ties at the threshold that only
-// partly fit are decided by id.
+// Top-k and top-p without a sort: the threshold is found digit by digit (11, 11, 10 bits) of the ordered keys
+// of the logits, by a histogram of weights: 1 per token for top-k, its probability in fixed point for top-p.
+// Integer sums don't depend on their order, so the result is exact and the same for every schedule. Ties at
+// the threshold that only partly fit are decided by id.
 //
-// Bytes: 4 per logit and level, for the slices that reach as high as the prefix; after the first level those are few.
-// 18 KB of shared memory. A weight is added as two 32-bit halves: shared memory has no 64-bit addition in hardware.
+// Bytes: 4 per logit and level, for the slices that reach as high as the prefix; after the first level those
+// are few. 18 KB of shared memory. A weight is added as two 32-bit halves: shared memory has no 64-bit
+// addition in hardware.
 #include "sample_row.h"
 
 namespace octavo::cuda {
@@ -55,7 +56,8 @@ DEVICE void addWeight(SearchShared* shared, uint32_t bin, uint64_t weight) {
 template <bool kByMass, int kLevel>
 DEVICE void countSlice(const SampleArgs& args, const SampleScratch& scratch, const SampleRow& state, int row,
                        SearchShared* shared) {
-  for (int bin = threadX(); bin < kHistogramBins; bin += kSampleThreads) shared->low[bin] = shared->high[bin] = 0;
+  for (int bin = threadX(); bin < kHistogramBins; bin += kSampleThreads)
+    shared->low[bin] = shared->high[bin] = 0;
   syncThreads();
   const float* x = adjustedRow(args, scratch, row);
   const float temperature = args.temperature[row];
@@ -79,8 +81,8 @@ DEVICE void countSlice(const SampleArgs& args, const SampleScratch& scratch, con
   }
 }
 
-// Finds the bin, from the highest down, in which the sum of weights reaches the target; -1 if none does. At the first
-// level of top-p the target becomes a share of the sum. Leaves the histogram zero.
+// Finds the bin, from the highest down, in which the sum of weights reaches the target; -1 if none does. At
+// the first level of top-p the target becomes a share of the sum. Leaves the histogram zero.
 DEVICE void findBin(uint64_t* histogram, SampleRow* state, bool setTarget, float topP, SearchShared* shared) {
   const int firstBin = kHistogramBins - 1 - threadX() * kBinsPerThread;  // thread 0 has the highest bins
   uint64_t bins[kBinsPerThread], sum = 0;
@@ -121,9 +123,10 @@ DEVICE uint32_t bitCount(uint32_t bits) {
   return ((bits + (bits >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24;
 }
 
-// Id of the nth (from 1) kept token with this key, in ascending order. Needed only when ties straddle the threshold.
-DEVICE int findTie(const SampleArgs& args, const SampleScratch& scratch, const SampleRow& state, int row, uint32_t key,
-                   uint64_t nth, SearchShared* shared) {
+// Id of the nth (from 1) kept token with this key, in ascending order. Needed only when ties straddle the
+// threshold.
+DEVICE int findTie(const SampleArgs& args, const SampleScratch& scratch, const SampleRow& state, int row,
+                   uint32_t key, uint64_t nth, SearchShared* shared) {
   const float* x = adjustedRow(args, scratch, row);
   const SlicePartial* slices = scratch.slices + static_cast<int64_t>(row) * scratch.numSlices;
   uint64_t seen = 0;
@@ -193,13 +196,14 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 4) sampleSearchKernel(SampleArgs args, Samp
   const uint32_t highest = packedKey(best);
   if (highest >= state.lowKey && prefixOf<kLevel>(highest) >= state.prefix)
     countSlice<kByMass, kLevel>(args, scratch, state, row, shared);
-  if (isLastOfRow(&scratch.counters[row], &shared->flag)) narrow<kByMass, kLevel>(args, scratch, state, row, shared);
+  if (isLastOfRow(&scratch.counters[row], &shared->flag))
+    narrow<kByMass, kLevel>(args, scratch, state, row, shared);
 }
 
 template <bool kByMass, int kLevel>
 int launchLevel(const SampleCall& call, const SampleScratch& scratch, Stream stream) {
-  return launch(sampleSearchKernel<kByMass, kLevel>, sampleGrid(call, scratch), kSampleThreads, sizeof(SearchShared),
-                stream, call.args, scratch);
+  return launch(sampleSearchKernel<kByMass, kLevel>, sampleGrid(call, scratch), kSampleThreads,
+                sizeof(SearchShared), stream, call.args, scratch);
 }
 
 template <bool kByMass>

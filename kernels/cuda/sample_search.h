@@ -1,6 +1,6 @@
-// Searching a row without sorting it. Floats become integers of the same order; a search finds the value at which the
-// weight (a count, or a mass in fixed point) of everything above it reaches a target, 8 bits at a time, by histograms
-// of integer atomics: exact, and the same for any order of the threads.
+// Searching a row without sorting it. Floats become integers of the same order; a search finds the value at
+// which the weight (a count, or a mass in fixed point) of everything above it reaches a target, 8 bits at a
+// time, by histograms of integer atomics: exact, and the same for any order of the threads.
 #pragma once
 #include "device.h"
 
@@ -28,13 +28,17 @@ DEVICE uint32_t orderedBits(float x) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-DEVICE float cleanLogit(float x) { return x != x ? -INFINITY : x; }  // NaN is never chosen
+DEVICE float cleanLogit(float x) {
+  return x != x ? -INFINITY : x;
+}  // NaN is never chosen
 
 // The largest first, ties by ascending id: comparing these compares (value, id).
 DEVICE uint64_t valueAndId(uint32_t ordered, int id) {
   return static_cast<uint64_t>(ordered) << 32 | static_cast<uint32_t>(~id);
 }
-DEVICE int idOf(uint64_t packed) { return static_cast<int>(~static_cast<uint32_t>(packed)); }
+DEVICE int idOf(uint64_t packed) {
+  return static_cast<int>(~static_cast<uint32_t>(packed));
+}
 
 // Largest value of the block, in every thread.
 DEVICE uint64_t blockMax(uint64_t value, SampleShared& shared) {
@@ -63,18 +67,20 @@ DEVICE uint64_t blockTotal(uint64_t value, SampleShared& shared) {
   return shared.weightAbove;
 }
 
-// What is kept of a row: everything whose ordered bits are above `key`, and the `ties` lowest ids that equal it.
+// What is kept of a row: everything whose ordered bits are above `key`, and the `ties` lowest ids that equal
+// it.
 struct Cut {
   uint32_t key;
   uint64_t ties;
 };
 
-// The value at which weight reaches the target: weight of values above key < target <= weight of values >= key.
-// Only values above `floor` count; their total weight is at least target > 0. weightAbove: of values above key.
+// The value at which weight reaches the target: weight of values above key < target <= weight of values >=
+// key. Only values above `floor` count; their total weight is at least target > 0. weightAbove: of values
+// above key.
 //   value(id) -> ordered bits; weight(ordered) -> uint64_t
 template <class Value, class Weight>
-DEVICE uint32_t searchWeight(int vocab, uint32_t floor, uint64_t target, const Value& value, const Weight& weight,
-                             SampleShared& shared, uint64_t& weightAbove) {
+DEVICE uint32_t searchWeight(int vocab, uint32_t floor, uint64_t target, const Value& value,
+                             const Weight& weight, SampleShared& shared, uint64_t& weightAbove) {
   uint32_t prefix = 0;
   weightAbove = 0;
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -118,7 +124,8 @@ DEVICE Cut cutToCount(int vocab, uint32_t floor, uint64_t count, const Value& va
 template <class Value>
 DEVICE int tieLimit(int vocab, const Cut& cut, const Value& value, SampleShared& shared) {
   if (cut.ties == 0) return 0;
-  const int chunk = ceilDiv(vocab, kSampleThreads), begin = threadX() * chunk, end = minOf(begin + chunk, vocab);
+  const int chunk = ceilDiv(vocab, kSampleThreads), begin = threadX() * chunk,
+            end = minOf(begin + chunk, vocab);
   uint32_t own = 0;
   for (int id = begin; id < end; ++id) own += value(id) == cut.key;
   syncThreads();

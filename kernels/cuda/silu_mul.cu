@@ -1,5 +1,6 @@
-// out = silu(gate) * up, for gate and up that no linear's epilogue has joined. Bytes: 3 rows * width * 2, about 8 FLOP
-// per value. Bound by memory at many rows (expected 85 % of the floor on H200, 90 % on A6000). 16 bytes a thread.
+// out = silu(gate) * up, for gate and up that no linear's epilogue has joined. Bytes: 3 rows * width * 2,
+// about 8 FLOP per value. Bound by memory at many rows (expected 85 % of the floor on H200, 90 % on A6000).
+// 16 bytes a thread.
 #include "elementwise.h"
 #include "launchers.h"
 
@@ -7,7 +8,8 @@ namespace octavo::cuda {
 namespace {
 
 template <class T>
-KERNEL siluMulKernel(const T* RESTRICT in, int64_t inStride, T* RESTRICT out, int64_t outStride, int rows, int width) {
+KERNEL siluMulKernel(const T* RESTRICT in, int64_t inStride, T* RESTRICT out, int64_t outStride, int rows,
+                     int width) {
   const int column = elementwiseColumn();
   if (column >= width) return;
   for (int row = blockY(); row < rows; row += gridY()) {
@@ -26,8 +28,8 @@ template <class T>
 int siluMul(const T* in, int64_t inStride, T* out, int64_t outStride, int rows, int width, Stream stream) {
   if (width % 8 || inStride % 8 || outStride % 8) return kInvalidShape;
   if (rows == 0) return 0;
-  return launch(siluMulKernel<T>, elementwiseGrid(rows, width), kElementwiseThreads, 0, stream, in, inStride, out,
-                outStride, rows, width);
+  return launch(siluMulKernel<T>, elementwiseGrid(rows, width), kElementwiseThreads, 0, stream, in, inStride,
+                out, outStride, rows, width);
 }
 
 template int siluMul<Half>(const Half*, int64_t, Half*, int64_t, int, int, Stream);

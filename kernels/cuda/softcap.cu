@@ -1,5 +1,6 @@
-// x = cap * tanh(x / cap) over fp32 logits, in place. Bytes: 8 per logit. Bound by memory (expected 85 % of the floor
-// on both GPUs for 16 rows of 128k); 4 bytes a thread, because a vocabulary may be odd and rows then unaligned.
+// x = cap * tanh(x / cap) over fp32 logits, in place. Bytes: 8 per logit. Bound by memory (expected 85 % of
+// the floor on both GPUs for 16 rows of 128k); 4 bytes a thread, because a vocabulary may be odd and rows
+// then unaligned.
 #include "device.h"
 #include "launchers.h"
 

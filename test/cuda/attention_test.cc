@@ -1,5 +1,5 @@
-// Paged attention against float64 over ragged batches, and the promise that a row's bits don't depend on chunking,
-// batch mates or prefix sharing.
+// Paged attention against float64 over ragged batches, and the promise that a row's bits don't depend on
+// chunking, batch mates or prefix sharing.
 #include <algorithm>
 #include <numeric>
 
@@ -20,8 +20,8 @@ struct Shape {
   float softcap = 0;
 };
 
-// Sequences in one paged cache. Queries, like keys, belong to (sequence, position), so that every chunking can be cut
-// from the same data.
+// Sequences in one paged cache. Queries, like keys, belong to (sequence, position), so that every chunking
+// can be cut from the same data.
 struct World {
   Shape shape;
   std::vector<int> lengths;  // positions that exist
@@ -31,7 +31,8 @@ struct World {
   std::vector<std::vector<Half>> queries;  // [length][numHeads * headDim]
 
   // The first `shared` positions of all sequences are the same blocks.
-  World(Shape s, std::vector<int> sequenceLengths, int shared = 0) : shape(s), lengths(std::move(sequenceLengths)) {
+  World(Shape s, std::vector<int> sequenceLengths, int shared = 0)
+      : shape(s), lengths(std::move(sequenceLengths)) {
     const int longest = *std::max_element(lengths.begin(), lengths.end());
     maxBlocks = (longest + kPage - 1) / kPage + 1;
     const int numPages = static_cast<int>(lengths.size()) * maxBlocks + 2;
@@ -39,7 +40,8 @@ struct World {
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), generator());
     pages.assign(static_cast<size_t>(numPages) * 2 * shape.numKvHeads * kPage * shape.headDim, Half{0xFFFF});
-    tables.assign(lengths.size() * maxBlocks, 0x7fffffff);  // a block that is never written: never read either
+    tables.assign(lengths.size() * maxBlocks,
+                  0x7fffffff);  // a block that is never written: never read either
     for (size_t q = 0; q < lengths.size(); ++q) {
       for (int b = 0; b * kPage < lengths[q]; ++b) {
         const bool isShared = q > 0 && (b + 1) * kPage <= shared;
@@ -60,7 +62,8 @@ struct World {
     for (int part = 0; part < 2; ++part) {
       for (int h = 0; h < shape.numKvHeads; ++h) {
         const auto values = randomHalves(shape.headDim);
-        std::copy(values.begin(), values.end(), pages.begin() + static_cast<std::ptrdiff_t>(at(sequence, position, part, h)));
+        std::copy(values.begin(), values.end(),
+                  pages.begin() + static_cast<std::ptrdiff_t>(at(sequence, position, part, h)));
       }
     }
   }
@@ -99,9 +102,9 @@ std::vector<Half> runStep(const World& world, const Step& step) {
       q.insert(q.end(), stride - width, Half{0xFFFF});
     }
   }
-  const AttentionPlan plan = planAttention({static_cast<int>(step.chunks.size()), queryStart.data(), contextLens.data(),
-                                            s.numHeads, s.numKvHeads, s.headDim, s.window, step.prefixes,
-                                            step.maxPartials});
+  const AttentionPlan plan =
+      planAttention({static_cast<int>(step.chunks.size()), queryStart.data(), contextLens.data(), s.numHeads,
+                     s.numKvHeads, s.headDim, s.window, step.prefixes, step.maxPartials});
   const int tokens = queryStart.back();
   Buffer<Half> dQ(q), out(static_cast<size_t>(tokens) * stride), pages(world.pages);
   Buffer<int32_t> dTables(tables), itemTokens(plan.itemTokens);
@@ -110,18 +113,37 @@ std::vector<Half> runStep(const World& world, const Step& step) {
   Buffer<AttentionToken> planTokens(plan.tokens);
   Buffer<float> partials(static_cast<size_t>(plan.numPartials) * s.numHeads * (s.headDim + 2));
   for (const AttentionRun& r : plan.runs) {
-    run(attention({dQ.data(), stride, out.data(), stride, pages.data(), dTables.data(), world.maxBlocks, s.numHeads,
-                   s.numKvHeads, s.headDim, 1.0f / std::sqrt(static_cast<float>(s.headDim)), s.window, s.softcap,
-                   items.data(), r.firstItem, r.numItems, r.tileRows, itemTokens.data(), planTokens.data(),
-                   partials.data(), counters.data()},
+    run(attention({dQ.data(),
+                   stride,
+                   out.data(),
+                   stride,
+                   pages.data(),
+                   dTables.data(),
+                   world.maxBlocks,
+                   s.numHeads,
+                   s.numKvHeads,
+                   s.headDim,
+                   1.0f / std::sqrt(static_cast<float>(s.headDim)),
+                   s.window,
+                   s.softcap,
+                   items.data(),
+                   r.firstItem,
+                   r.numItems,
+                   r.tileRows,
+                   itemTokens.data(),
+                   planTokens.data(),
+                   partials.data(),
+                   counters.data()},
                   nullptr));
   }
   for (const int32_t c : counters.host()) CHECK(c == 0, "counter %d", c);
   const auto padded = out.host();
   std::vector<Half> rows;
   for (int t = 0; t < tokens; ++t) {
-    rows.insert(rows.end(), &padded[static_cast<size_t>(t) * stride], &padded[static_cast<size_t>(t) * stride] + width);
-    for (int c = width; c < stride; ++c) CHECK(padded[static_cast<size_t>(t) * stride + c].bits == 0xFFFF, "gap of row %d", t);
+    rows.insert(rows.end(), &padded[static_cast<size_t>(t) * stride],
+                &padded[static_cast<size_t>(t) * stride] + width);
+    for (int c = width; c < stride; ++c)
+      CHECK(padded[static_cast<size_t>(t) * stride + c].bits == 0xFFFF, "gap of row %d", t);
   }
   return rows;
 }
@@ -129,7 +151,8 @@ std::vector<Half> runStep(const World& world, const Step& step) {
 // One token in float64: [numHeads * headDim].
 void wantToken(const World& world, int sequence, int position, std::vector<double>& want) {
   const Shape& s = world.shape;
-  const int group = s.numHeads / s.numKvHeads, begin = s.window > 0 ? std::max(0, position - s.window + 1) : 0;
+  const int group = s.numHeads / s.numKvHeads,
+            begin = s.window > 0 ? std::max(0, position - s.window + 1) : 0;
   for (int h = 0; h < s.numHeads; ++h) {
     const Half* q = &world.queries[sequence][(static_cast<size_t>(position) * s.numHeads + h) * s.headDim];
     std::vector<double> p;
@@ -220,7 +243,8 @@ TEST(attention_is_invariant_to_chunks_and_batch) {
     const int length = 1090, from = 1024 - 20;
     const World world({4, 1, headDim}, {length, 33});
     const auto whole = runStep(world, {{{0, from, length}}, {}});
-    const auto walked = runStep(world, {{{0, from, length}}, {}, 0});  // no slots: one item walks all segments
+    const auto walked =
+        runStep(world, {{{0, from, length}}, {}, 0});  // no slots: one item walks all segments
     CHECK(sameBits(whole, walked), "split over segments changes bits");
     std::vector<Half> chunked;
     for (int begin = from, size = 1; begin < length; begin += size, size = size * 2 + 1) {
@@ -270,7 +294,8 @@ TEST(attention_has_no_bank_conflicts) {
 
 LONG_TEST(attention_random_batches) {
   for (int round = 0; round < 12; ++round) {
-    const int group = 1 + static_cast<int>(generator()() % 8), kvHeads = 1 + static_cast<int>(generator()() % 3);
+    const int group = 1 + static_cast<int>(generator()() % 8),
+              kvHeads = 1 + static_cast<int>(generator()() % 3);
     const int window = round % 3 == 2 ? 1 + static_cast<int>(generator()() % 900) : 0;
     std::vector<int> lengths(4);
     for (int& l : lengths) l = 1 + static_cast<int>(generator()() % 1600);

@@ -76,7 +76,8 @@ int main(int argc, char** argv) {
   int failed = 0, ran = 0;
   for (const Test& test : tests()) {
     bool wanted = argc == 1;
-    for (int i = 1; i < argc; ++i) wanted = wanted || std::strncmp(test.name, argv[i], std::strlen(argv[i])) == 0;
+    for (int i = 1; i < argc; ++i)
+      wanted = wanted || std::strncmp(test.name, argv[i], std::strlen(argv[i])) == 0;
     if (!wanted || (test.isLong && !runLong)) continue;
     ++ran;
     const auto start = std::chrono::steady_clock::now();

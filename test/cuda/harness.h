@@ -34,12 +34,12 @@ struct Register {
   Register(const char* name, void (*run)(), bool isLong) { tests().push_back({name, run, isLong}); }
 };
 
-#define TEST(name)                                                  \
-  static void test_##name();                                        \
+#define TEST(name)                                                                  \
+  static void test_##name();                                                        \
   static const ::octavo::test::Register register_##name(#name, test_##name, false); \
   static void test_##name()
-#define LONG_TEST(name)                                             \
-  static void test_##name();                                        \
+#define LONG_TEST(name)                                                            \
+  static void test_##name();                                                       \
   static const ::octavo::test::Register register_##name(#name, test_##name, true); \
   static void test_##name()
 
@@ -64,8 +64,12 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
 
 #if defined(__CUDACC__)
-  ~Buffer() { cudaFree(device_); }
-  T* data() { return device_; }
+  ~Buffer() {
+    cudaFree(device_);
+  }
+  T* data() {
+    return device_;
+  }
   std::vector<T> host() const {
     std::vector<T> values(size_);
     if (size_ && cudaMemcpy(values.data(), device_, size_ * sizeof(T), cudaMemcpyDeviceToHost) != cudaSuccess)
@@ -76,7 +80,9 @@ class Buffer {
   ~Buffer() noexcept(false) {
     if (std::uncaught_exceptions() == 0 && !intact()) throw Failure("write outside a global buffer");
   }
-  T* data() { return reinterpret_cast<T*>(storage_.data() + kGuard); }
+  T* data() {
+    return reinterpret_cast<T*>(storage_.data() + kGuard);
+  }
   std::vector<T> host() const {
     std::vector<T> values(size_);
     if (size_) std::memcpy(static_cast<void*>(values.data()), storage_.data() + kGuard, size_ * sizeof(T));
@@ -113,7 +119,8 @@ class Buffer {
 #endif
 };
 
-// Calls body under several orders of execution: the simulator's seeds with eager and lazy copies; once on a GPU.
+// Calls body under several orders of execution: the simulator's seeds with eager and lazy copies; once on a
+// GPU.
 void underSchedules(const std::function<void()>& body);
 
 // Runs a launcher and waits; fails on a device error.
@@ -123,9 +130,15 @@ std::mt19937& generator();
 float normal();
 std::vector<cuda::Half> randomHalves(size_t count, float scale = 1.0f);
 std::vector<cuda::Half> toHalves(const std::vector<float>& values);
-inline float value(cuda::Half h) { return halfToFloat(h.bits); }
-inline float value(cuda::Bf16 b) { return bf16ToFloat(b.bits); }
-inline float value(float x) { return x; }
+inline float value(cuda::Half h) {
+  return halfToFloat(h.bits);
+}
+inline float value(cuda::Bf16 b) {
+  return bf16ToFloat(b.bits);
+}
+inline float value(float x) {
+  return x;
+}
 
 // ||got - want|| / ||want||; NaN if got has one.
 template <class T>

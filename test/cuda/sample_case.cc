@@ -138,7 +138,9 @@ SampleResult sampleOnce(const SampleBatch& batch, void* workspace) {
   return result;
 }
 
-bool close(float a, float b) { return a == b || std::fabs(a - b) <= 2e-5f; }
+bool close(float a, float b) {
+  return a == b || std::fabs(a - b) <= 2e-5f;
+}
 
 template <class T>
 std::vector<T> slice(const std::vector<T>& values, size_t row, size_t count) {

@@ -1,4 +1,5 @@
-// A batch for the sampler's tests: rows with every parameter, run by the CUDA kernels and by the reference backend.
+// A batch for the sampler's tests: rows with every parameter, run by the CUDA kernels and by the reference
+// backend.
 #pragma once
 #include <utility>
 
@@ -32,7 +33,8 @@ struct SampleBatch {
   std::vector<int32_t> numPrompt = {10, 21, 30, 0};
 };
 
-// Runs the batch twice over one workspace, which must leave it ready for a next call; fails if the two differ.
+// Runs the batch twice over one workspace, which must leave it ready for a next call; fails if the two
+// differ.
 SampleResult sampleOnDevice(const SampleBatch& batch);
 SampleResult sampleByReference(const SampleBatch& batch);
 

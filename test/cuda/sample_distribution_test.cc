@@ -1,5 +1,5 @@
-// The draws follow the distribution they should: chi-square against the exact probabilities, over positions and over
-// seeds.
+// The draws follow the distribution they should: chi-square against the exact probabilities, over positions
+// and over seeds.
 #include <algorithm>
 #include <numeric>
 

@@ -1,6 +1,6 @@
-// The sampler against the reference backend's full sort: every parameter alone and together, ties, infinities, NaN,
-// vocabularies from 1 to 128256, and a row's independence of its batch. The distribution of the draws is in
-// sample_distribution_test.cc.
+// The sampler against the reference backend's full sort: every parameter alone and together, ties,
+// infinities, NaN, vocabularies from 1 to 128256, and a row's independence of its batch. The distribution of
+// the draws is in sample_distribution_test.cc.
 #include <limits>
 
 #include "sample_case.h"
@@ -10,11 +10,14 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-int randomBelow(int bound) { return static_cast<int>(generator()() % static_cast<uint32_t>(bound)); }
+int randomBelow(int bound) {
+  return static_cast<int>(generator()() % static_cast<uint32_t>(bound));
+}
 
 void fillHistory(SampleBatch& batch) {
   for (int32_t& token : batch.history) token = randomBelow(batch.vocab);
-  for (int i = 0; i < kSampleContext; i += 3) batch.history[static_cast<size_t>(i)] = randomBelow(batch.vocab) % 4;
+  for (int i = 0; i < kSampleContext; i += 3)
+    batch.history[static_cast<size_t>(i)] = randomBelow(batch.vocab) % 4;
 }
 
 SampleRowCase plainRow(int vocab, int index) {
@@ -57,7 +60,11 @@ using Change = void (*)(SampleRowCase& row, int vocab);
 const std::pair<const char*, Change> kChanges[] = {
     {"plain", [](SampleRowCase&, int) {}},
     {"greedy", [](SampleRowCase& r, int) { r.temperature = 0; }},
-    {"greedy, top-n", [](SampleRowCase& r, int v) { r.temperature = 0; wantLogprobs(r, v); }},
+    {"greedy, top-n",
+     [](SampleRowCase& r, int v) {
+       r.temperature = 0;
+       wantLogprobs(r, v);
+     }},
     {"cold", [](SampleRowCase& r, int) { r.temperature = 1e-3f; }},
     {"hot", [](SampleRowCase& r, int) { r.temperature = 2.5f; }},
     {"min-p", [](SampleRowCase& r, int) { r.minP = 0.05f; }},
@@ -67,18 +74,33 @@ const std::pair<const char*, Change> kChanges[] = {
     {"top-k of all", [](SampleRowCase& r, int v) { r.topK = v; }},
     {"top-p", [](SampleRowCase& r, int) { r.topP = 0.9f; }},
     {"top-p 0", [](SampleRowCase& r, int) { r.topP = 0; }},
-    {"top-k and top-p", [](SampleRowCase& r, int) { r.topK = 40; r.topP = 0.8f; }},
-    {"min-p, top-k, top-p", [](SampleRowCase& r, int) { r.minP = 0.01f; r.topK = 50; r.topP = 0.95f; r.temperature = 1.5f; }},
+    {"top-k and top-p",
+     [](SampleRowCase& r, int) {
+       r.topK = 40;
+       r.topP = 0.8f;
+     }},
+    {"min-p, top-k, top-p",
+     [](SampleRowCase& r, int) {
+       r.minP = 0.01f;
+       r.topK = 50;
+       r.topP = 0.95f;
+       r.temperature = 1.5f;
+     }},
     {"mask", [](SampleRowCase& r, int v) { r.mask = randomMask(v, 5); }},
     {"bias", [](SampleRowCase& r, int v) { addBias(r, v, 30); }},
     {"repetition", [](SampleRowCase& r, int) { r.repetition = 1.5f; }},
     {"presence", [](SampleRowCase& r, int) { r.presence = 1.5f; }},
     {"frequency", [](SampleRowCase& r, int) { r.frequency = -0.5f; }},
-    {"penalties, greedy", [](SampleRowCase& r, int) { addPenalties(r); r.temperature = 0; }},
+    {"penalties, greedy",
+     [](SampleRowCase& r, int) {
+       addPenalties(r);
+       r.temperature = 0;
+     }},
     {"log-probabilities", [](SampleRowCase& r, int v) { wantLogprobs(r, v); }},
     {"target only", [](SampleRowCase& r, int v) { r.targetId = v - 1; }},
     {"twenty", [](SampleRowCase& r, int) { r.numTop = kMaxLogprobs; }},
-    {"all", [](SampleRowCase& r, int v) {
+    {"all",
+     [](SampleRowCase& r, int v) {
        r.mask = randomMask(v, 2);
        addBias(r, v, 12);
        addPenalties(r);
@@ -108,7 +130,8 @@ void checkEveryChange(int vocab, void (*alter)(std::vector<float>&), const char*
   const SampleBatch batch = everyChange(vocab, alter);
   const SampleResult want = sampleByReference(batch), got = sampleOnDevice(batch);
   for (size_t row = 0; row < batch.rows.size(); ++row) {
-    const std::string name = std::string(what) + ", vocab " + std::to_string(vocab) + ", " + kChanges[row].first;
+    const std::string name =
+        std::string(what) + ", vocab " + std::to_string(vocab) + ", " + kChanges[row].first;
     checkEqual(rowOf(got, row), rowOf(want, row), name.c_str());
   }
 }
@@ -143,7 +166,9 @@ TEST(sample_every_parameter) {
   }
 }
 
-TEST(sample_every_parameter_many_slices) { checkEveryChange(32003, leave, "normal"); }
+TEST(sample_every_parameter_many_slices) {
+  checkEveryChange(32003, leave, "normal");
+}
 
 TEST(sample_ties) {
   for (int vocab : {1, 7, 512, 9001}) {
@@ -166,7 +191,8 @@ TEST(sample_large_vocabulary) {
   fillHistory(batch);
   for (int i = 0; i < 4; ++i) {
     batch.rows.push_back(plainRow(batch.vocab, i));
-    kChanges[sizeof kChanges / sizeof kChanges[0] - 1 - static_cast<size_t>(i)].second(batch.rows.back(), batch.vocab);
+    kChanges[sizeof kChanges / sizeof kChanges[0] - 1 - static_cast<size_t>(i)].second(batch.rows.back(),
+                                                                                       batch.vocab);
   }
   batch.rows[1].temperature = 0;
   batch.rows[2].topP = 0.95f;
@@ -193,15 +219,13 @@ TEST(sample_nothing_left) {
   CHECK(got.ids == ids, "%d %d %d %d", got.ids[0], got.ids[1], got.ids[2], got.ids[3]);
 }
 
-// A row's result is the same bits alone, in the batch, in another order, with aligned and unaligned rows, and under
-// every schedule.
+// A row's result is the same bits alone, in the batch, in another order, with aligned and unaligned rows, and
+// under every schedule.
 TEST(sample_is_independent_of_the_batch) {
   SampleBatch batch = everyChange(4100, leave);
   const SampleResult together = sampleOnDevice(batch);
   batch.padding = 4 * 4 - 4100 % 4;
-  underSchedules([&] {
-    CHECK(sameResult(sampleOnDevice(batch), together), "padding %d", batch.padding);
-  });
+  underSchedules([&] { CHECK(sameResult(sampleOnDevice(batch), together), "padding %d", batch.padding); });
   SampleBatch reversed = batch;
   for (size_t i = 0; i < batch.rows.size(); ++i) reversed.rows[i] = batch.rows[batch.rows.size() - 1 - i];
   const SampleResult backwards = sampleOnDevice(reversed);

@@ -27,7 +27,8 @@ std::vector<Half> compact(const std::vector<Half>& values, int rows, int width, 
 
 void checkGapsUntouched(const std::vector<Half>& values, int rows, int width, int stride) {
   for (int r = 0; r < rows; ++r) {
-    for (int c = width; c < stride; ++c) CHECK(values[r * stride + c].bits == 0xFFFF, "row %d column %d", r, c);
+    for (int c = width; c < stride; ++c)
+      CHECK(values[r * stride + c].bits == 0xFFFF, "row %d column %d", r, c);
   }
 }
 
@@ -36,7 +37,8 @@ TEST(embed_and_gather_are_exact) {
     const int rows = 5, vocab = 11, stride = width + 8;
     const auto table = randomHalves(static_cast<size_t>(vocab) * width);
     const std::vector<int32_t> ids = {10, 0, 3, 3, 7};
-    Buffer<Half> dTable(table), out(static_cast<size_t>(rows) * stride), gathered(static_cast<size_t>(rows) * width);
+    Buffer<Half> dTable(table), out(static_cast<size_t>(rows) * stride),
+        gathered(static_cast<size_t>(rows) * width);
     Buffer<int32_t> dIds(ids);
     run(embed<Half>(dIds.data(), dTable.data(), out.data(), stride, rows, width, 1.0f, nullptr));
     run(gatherRows<Half>(dTable.data(), width, dIds.data(), gathered.data(), width, rows, width, nullptr));
@@ -75,7 +77,8 @@ TEST(rms_norm_with_and_without_residual) {
           }
           squares += x[c] * x[c];
         }
-        for (int c = 0; c < width; ++c) want.push_back(x[c] / std::sqrt(squares / width + eps) * value(weight[c]));
+        for (int c = 0; c < width; ++c)
+          want.push_back(x[c] / std::sqrt(squares / width + eps) * value(weight[c]));
       }
       const auto got = out.host();
       checkGapsUntouched(got, rows, width, stride);
@@ -89,7 +92,8 @@ TEST(add_and_silu_mul) {
   for (const int width : {8, 1000, 1032}) {
     const int rows = 4, stride = 2 * width + 8;
     const auto in = strided(rows, 2 * width, stride), b = strided(rows, width, stride);
-    Buffer<Half> dIn(in), dB(b), sum(static_cast<size_t>(rows) * stride), product(static_cast<size_t>(rows) * stride);
+    Buffer<Half> dIn(in), dB(b), sum(static_cast<size_t>(rows) * stride),
+        product(static_cast<size_t>(rows) * stride);
     run(add<Half>(dIn.data(), stride, dB.data(), stride, sum.data(), stride, rows, width, nullptr));
     run(siluMul<Half>(dIn.data(), stride, product.data(), stride, rows, width, nullptr));
     std::vector<double> wantSum, wantProduct;
@@ -104,7 +108,8 @@ TEST(add_and_silu_mul) {
     checkGapsUntouched(product.host(), rows, width, stride);
     const double sumError = relativeError(compact(sum.host(), rows, width, stride), wantSum);
     const double productError = relativeError(compact(product.host(), rows, width, stride), wantProduct);
-    CHECK(sumError < kTolerance && productError < kTolerance, "width %d: %g %g", width, sumError, productError);
+    CHECK(sumError < kTolerance && productError < kTolerance, "width %d: %g %g", width, sumError,
+          productError);
   }
 }
 
@@ -159,14 +164,17 @@ void checkRope(const RopeCase& c) {
   const std::vector<int32_t> positions = {0, 17, 5}, slots = {3 * 16 + 15, 16, 0};
   std::vector<float> cosSin(20 * static_cast<size_t>(c.rotaryDim));
   for (auto& x : cosSin) x = normal();
-  const auto qkv = strided(rows, heads * c.headDim, stride), qNorm = randomHalves(c.headDim), kNorm = randomHalves(c.headDim);
-  Buffer<Half> dQkv(qkv), dQ(qNorm), dK(kNorm), pages(static_cast<size_t>(numPages) * 2 * c.numKvHeads * 16 * c.headDim);
+  const auto qkv = strided(rows, heads * c.headDim, stride), qNorm = randomHalves(c.headDim),
+             kNorm = randomHalves(c.headDim);
+  Buffer<Half> dQkv(qkv), dQ(qNorm), dK(kNorm),
+      pages(static_cast<size_t>(numPages) * 2 * c.numKvHeads * 16 * c.headDim);
   Buffer<int32_t> dPositions(positions), dSlots(slots);
   Buffer<float> dCosSin(cosSin);
-  run(ropeStoreKv<Half>({dQkv.data(), stride, rows, dPositions.data(), dSlots.data(), c.rope ? dCosSin.data() : nullptr,
-                         c.rotaryDim, c.interleaved, c.numHeads, c.numKvHeads, c.headDim, c.norm ? dQ.data() : nullptr,
-                         c.norm ? dK.data() : nullptr, 1e-6f, pages.data()},
-                        nullptr));
+  run(ropeStoreKv<Half>(
+      {dQkv.data(), stride, rows, dPositions.data(), dSlots.data(), c.rope ? dCosSin.data() : nullptr,
+       c.rotaryDim, c.interleaved, c.numHeads, c.numKvHeads, c.headDim, c.norm ? dQ.data() : nullptr,
+       c.norm ? dK.data() : nullptr, 1e-6f, pages.data()},
+      nullptr));
   const auto got = dQkv.host(), cache = pages.host();
   std::vector<double> want;
   std::vector<Half> result;
@@ -185,11 +193,13 @@ void checkRope(const RopeCase& c) {
       for (int i = 0; i < c.headDim; ++i) {
         const int kvHead = (h - c.numHeads) % c.numKvHeads;
         const size_t at = (((slots[r] / 16 * 2 + isValue) * c.numKvHeads + kvHead) * 16 + slots[r] % 16) *
-                              static_cast<size_t>(c.headDim) + i;
+                              static_cast<size_t>(c.headDim) +
+                          i;
         result.push_back(isQuery ? got[r * stride + h * c.headDim + i] : cache[at]);
         want.push_back(isValue ? head[i] : ropeWant(head, i, &cosSin[positions[r] * c.rotaryDim], c));
         written += !isQuery;
-        if (!isQuery) CHECK(got[r * stride + h * c.headDim + i].bits == qkv[r * stride + h * c.headDim + i].bits, "k, v");
+        if (!isQuery)
+          CHECK(got[r * stride + h * c.headDim + i].bits == qkv[r * stride + h * c.headDim + i].bits, "k, v");
       }
     }
   }
@@ -201,9 +211,12 @@ void checkRope(const RopeCase& c) {
 }
 
 TEST(rope_store_kv) {
-  for (const RopeCase& c : {RopeCase{64, 64, 4, 2, false, false, true}, {80, 40, 3, 1, false, true, true},
-                            {128, 128, 2, 2, true, true, true}, {256, 128, 2, 1, true, false, true},
-                            {32, 32, 8, 4, false, false, false}, {20, 20, 2, 1, false, true, true}}) {
+  for (const RopeCase& c : {RopeCase{64, 64, 4, 2, false, false, true},
+                            {80, 40, 3, 1, false, true, true},
+                            {128, 128, 2, 2, true, true, true},
+                            {256, 128, 2, 1, true, false, true},
+                            {32, 32, 8, 4, false, false, false},
+                            {20, 20, 2, 1, false, true, true}}) {
     checkRope(c);
   }
 }
@@ -224,7 +237,8 @@ TEST(simple_ops_in_bf16) {
 
 TEST(simple_ops_refuse_unaligned_shapes) {
   CHECK(add<Half>(nullptr, 8, nullptr, 8, nullptr, 8, 1, 7, nullptr) == kInvalidShape, "width 7");
-  CHECK(rmsNorm<Half>(nullptr, 9, nullptr, 0, nullptr, nullptr, 8, 1, 8, 0, nullptr) == kInvalidShape, "stride 9");
+  CHECK(rmsNorm<Half>(nullptr, 9, nullptr, 0, nullptr, nullptr, 8, 1, 8, 0, nullptr) == kInvalidShape,
+        "stride 9");
   CHECK(copyPages(nullptr, 1, 1, 24, nullptr, nullptr, 1, nullptr) == kInvalidShape, "page of 24 bytes");
 }
 

@@ -18,7 +18,9 @@ std::string faultOf(void (*kernel)(P...), int threads, size_t sharedBytes, A... 
   return "";
 }
 
-bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, const char* part) {
+  return text.find(part) != std::string::npos;
+}
 
 KERNEL reverseThroughShared(const float* in, float* out, bool withBarrier) {
   auto* shared = reinterpret_cast<float*>(sharedMemory());
@@ -94,7 +96,8 @@ KERNEL pipeline(const uint32_t* in, uint32_t* out, bool waitForAll) {
   }
   syncThreads();
   const int other = (threadX() + 1) % blockThreads();
-  out[threadX()] = reinterpret_cast<uint32_t*>(shared + 512)[other * 4] + reinterpret_cast<uint32_t*>(shared)[other * 4];
+  out[threadX()] =
+      reinterpret_cast<uint32_t*>(shared + 512)[other * 4] + reinterpret_cast<uint32_t*>(shared)[other * 4];
   waitCopies<0>();
 }
 
@@ -110,12 +113,24 @@ TEST(sim_copies_land_late) {
   }
 }
 
-KERNEL leavesCopies(const uint32_t* in) { copyAsync16(sharedMemory(), in, true); }
-KERNEL copiesOutside(const uint32_t* in) { copyAsync16(sharedMemory() + 1024 - 8 * (threadX() == 31), in, true); }
-KERNEL copiesFromMisaligned(const uint32_t* in) { copyAsync16(sharedMemory(), in + 1, true); }
-KERNEL writesOutside() { sharedMemory()[1024 + threadX()] = 1; }
-KERNEL writesBefore() { sharedMemory()[-1 - threadX()] = 1; }
-KERNEL loadsOutside(uint32_t* out) { ldmatrix4(out + threadX() * 4, sharedMemory() + 32 * threadX() + 48); }
+KERNEL leavesCopies(const uint32_t* in) {
+  copyAsync16(sharedMemory(), in, true);
+}
+KERNEL copiesOutside(const uint32_t* in) {
+  copyAsync16(sharedMemory() + 1024 - 8 * (threadX() == 31), in, true);
+}
+KERNEL copiesFromMisaligned(const uint32_t* in) {
+  copyAsync16(sharedMemory(), in + 1, true);
+}
+KERNEL writesOutside() {
+  sharedMemory()[1024 + threadX()] = 1;
+}
+KERNEL writesBefore() {
+  sharedMemory()[-1 - threadX()] = 1;
+}
+KERNEL loadsOutside(uint32_t* out) {
+  ldmatrix4(out + threadX() * 4, sharedMemory() + 32 * threadX() + 48);
+}
 
 TEST(sim_shared_memory_bounds) {
   alignas(16) uint32_t in[8] = {};

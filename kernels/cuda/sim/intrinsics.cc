@@ -9,11 +9,19 @@
 namespace octavo::cuda {
 
 #if defined(__F16C__)
-uint16_t halfBits(float value) { return static_cast<uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT)); }
-float halfValue(uint16_t bits) { return _cvtsh_ss(bits); }
+uint16_t halfBits(float value) {
+  return static_cast<uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+}
+float halfValue(uint16_t bits) {
+  return _cvtsh_ss(bits);
+}
 #else
-uint16_t halfBits(float value) { return floatToHalf(value); }
-float halfValue(uint16_t bits) { return halfToFloat(bits); }
+uint16_t halfBits(float value) {
+  return floatToHalf(value);
+}
+float halfValue(uint16_t bits) {
+  return halfToFloat(bits);
+}
 #endif
 
 namespace {
@@ -24,8 +32,9 @@ uint32_t halves(F f) {
   return halfBits(f(0)) | static_cast<uint32_t>(halfBits(f(16))) << 16;
 }
 
-float part(uint32_t word, int shift) { return halfValue(static_cast<uint16_t>(word >> shift)); }
-
+float part(uint32_t word, int shift) {
+  return halfValue(static_cast<uint16_t>(word >> shift));
+}
 
 void setPair(float* to, uint32_t word, int stride, Half) {
   to[0] = halfValue(static_cast<uint16_t>(word));
@@ -36,8 +45,8 @@ void setPair(float* to, uint32_t word, int stride, Bf16) {
   to[stride] = bitsFloat(word & 0xffff0000u);
 }
 
-// D[16x8] = A[16x16] B[16x8] + C, each element's products added one after the other in fp32. Lane l = 4g + t holds
-// rows g and g + 8, columns 2t, 2t + 1 (+ 8) of A, the transpose of that of B, columns 2t, 2t + 1 of C.
+// D[16x8] = A[16x16] B[16x8] + C, each element's products added one after the other in fp32. Lane l = 4g + t
+// holds rows g and g + 8, columns 2t, 2t + 1 (+ 8) of A, the transpose of that of B, columns 2t, 2t + 1 of C.
 template <class T>
 void runMma(void* const* operands) {
   alignas(64) float a[16][16], b[16][8], c[16][8];
@@ -70,9 +79,9 @@ void runMma(void* const* operands) {
   ++sim::counters().mma;
 }
 
-// Matrix m's row r is the 16 bytes that lane 8m + r points to; lane 4g + t gets elements 2t, 2t + 1 of row g, or
-// with Trans those of column g. The eight rows of a matrix are read at once: two in the same 16 bytes of the 128
-// that the banks span conflict.
+// Matrix m's row r is the 16 bytes that lane 8m + r points to; lane 4g + t gets elements 2t, 2t + 1 of row g,
+// or with Trans those of column g. The eight rows of a matrix are read at once: two in the same 16 bytes of
+// the 128 that the banks span conflict.
 template <bool kTrans>
 void loadMatrices(void* const* operands) {
   for (int m = 0; m < 4; ++m) {
@@ -96,10 +105,18 @@ void loadMatrices(void* const* operands) {
 
 }  // namespace
 
-void runMmaHalf(void* const* operands) { runMma<Half>(operands); }
-void runMmaBf16(void* const* operands) { runMma<Bf16>(operands); }
-void runLdmatrix(void* const* operands) { loadMatrices<false>(operands); }
-void runLdmatrixTrans(void* const* operands) { loadMatrices<true>(operands); }
+void runMmaHalf(void* const* operands) {
+  runMma<Half>(operands);
+}
+void runMmaBf16(void* const* operands) {
+  runMma<Bf16>(operands);
+}
+void runLdmatrix(void* const* operands) {
+  loadMatrices<false>(operands);
+}
+void runLdmatrixTrans(void* const* operands) {
+  loadMatrices<true>(operands);
+}
 
 uint32_t half2Sub(uint32_t a, uint32_t b) {
   return halves([=](int s) { return part(a, s) - part(b, s); });

@@ -1,5 +1,5 @@
-// device.h for a host compiler: every wrapper in the simulator. Collectives carry the file and line of their call,
-// by which the simulator tells two of them apart.
+// device.h for a host compiler: every wrapper in the simulator. Collectives carry the file and line of their
+// call, by which the simulator tells two of them apart.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -19,16 +19,34 @@
 
 namespace octavo::cuda {
 
-inline int threadX() { return static_cast<int>(sim::self().index); }
-inline int blockX() { return static_cast<int>(sim::self().block->index.x); }
-inline int blockY() { return static_cast<int>(sim::self().block->index.y); }
-inline int blockZ() { return static_cast<int>(sim::self().block->index.z); }
-inline int gridX() { return static_cast<int>(sim::gridSize().x); }
-inline int gridY() { return static_cast<int>(sim::gridSize().y); }
-inline int blockThreads() { return static_cast<int>(sim::blockSize()); }
-inline unsigned char* sharedMemory() { return sim::self().block->shared; }
+inline int threadX() {
+  return static_cast<int>(sim::self().index);
+}
+inline int blockX() {
+  return static_cast<int>(sim::self().block->index.x);
+}
+inline int blockY() {
+  return static_cast<int>(sim::self().block->index.y);
+}
+inline int blockZ() {
+  return static_cast<int>(sim::self().block->index.z);
+}
+inline int gridX() {
+  return static_cast<int>(sim::gridSize().x);
+}
+inline int gridY() {
+  return static_cast<int>(sim::gridSize().y);
+}
+inline int blockThreads() {
+  return static_cast<int>(sim::blockSize());
+}
+inline unsigned char* sharedMemory() {
+  return sim::self().block->shared;
+}
 
-inline void syncThreads(SIM_SITE) { sim::barrier({"syncThreads", file, line}); }
+inline void syncThreads(SIM_SITE) {
+  sim::barrier({"syncThreads", file, line});
+}
 inline void syncWarp(SIM_SITE) {
   sim::collective({"syncWarp", file, line}, nullptr, [](void* const*) {});
 }
@@ -71,7 +89,8 @@ inline uint32_t ballot(bool predicate, SIM_SITE) {
     uint32_t votes = 0;
     for (int lane = 0; lane < sim::kWarpSize; ++lane)
       votes |= static_cast<uint32_t>(static_cast<BallotOperand*>(operands[lane])->predicate) << lane;
-    for (int lane = 0; lane < sim::kWarpSize; ++lane) static_cast<BallotOperand*>(operands[lane])->result = votes;
+    for (int lane = 0; lane < sim::kWarpSize; ++lane)
+      static_cast<BallotOperand*>(operands[lane])->result = votes;
   });
   return operand.result;
 }
@@ -95,12 +114,14 @@ void runLdmatrixTrans(void* const* operands);
 template <class T>
 inline void mma16816(float* c, const uint32_t* a, uint32_t b0, uint32_t b1, SIM_SITE);
 template <>
-inline void mma16816<Half>(float* c, const uint32_t* a, uint32_t b0, uint32_t b1, const char* file, int line) {
+inline void mma16816<Half>(float* c, const uint32_t* a, uint32_t b0, uint32_t b1, const char* file,
+                           int line) {
   MmaOperand operand{c, a, {b0, b1}};
   sim::collective({"mma.f16", file, line}, &operand, runMmaHalf);
 }
 template <>
-inline void mma16816<Bf16>(float* c, const uint32_t* a, uint32_t b0, uint32_t b1, const char* file, int line) {
+inline void mma16816<Bf16>(float* c, const uint32_t* a, uint32_t b0, uint32_t b1, const char* file,
+                           int line) {
   MmaOperand operand{c, a, {b0, b1}};
   sim::collective({"mma.bf16", file, line}, &operand, runMmaBf16);
 }
@@ -116,9 +137,15 @@ inline void ldmatrix4Trans(uint32_t* r, const void* p, SIM_SITE) {
   sim::collective({"ldmatrix.trans", file, line}, &operand, runLdmatrixTrans);
 }
 
-inline void copyAsync16(void* to, const void* from, bool valid) { sim::copyAsync(to, from, 16, valid); }
-inline void copyAsync16Once(void* to, const void* from, bool valid) { sim::copyAsync(to, from, 16, valid); }
-inline void commitCopies() { sim::commitCopies(); }
+inline void copyAsync16(void* to, const void* from, bool valid) {
+  sim::copyAsync(to, from, 16, valid);
+}
+inline void copyAsync16Once(void* to, const void* from, bool valid) {
+  sim::copyAsync(to, from, 16, valid);
+}
+inline void commitCopies() {
+  sim::commitCopies();
+}
 template <int N>
 inline void waitCopies() {
   sim::waitCopies(N);
@@ -160,9 +187,15 @@ inline uint16_t bf16Bits(float x) {
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-inline float toFloat(Half h) { return halfValue(h.bits); }
-inline float toFloat(Bf16 b) { return bitsFloat(static_cast<uint32_t>(b.bits) << 16); }
-inline float toFloat(float x) { return x; }
+inline float toFloat(Half h) {
+  return halfValue(h.bits);
+}
+inline float toFloat(Bf16 b) {
+  return bitsFloat(static_cast<uint32_t>(b.bits) << 16);
+}
+inline float toFloat(float x) {
+  return x;
+}
 
 template <class T>
 inline T fromFloat(float x);
@@ -183,7 +216,9 @@ template <class T>
 inline uint32_t packPair(float low, float high) {
   return fromFloat<T>(low).bits | static_cast<uint32_t>(fromFloat<T>(high).bits) << 16;
 }
-inline uint32_t packHalf2(float low, float high) { return packPair<Half>(low, high); }
+inline uint32_t packHalf2(float low, float high) {
+  return packPair<Half>(low, high);
+}
 
 // Flushes subnormal results to zero, as ex2.approx.ftz does.
 inline float exp2Approx(float x) {
@@ -224,12 +259,13 @@ inline V loadThrough(const V* p) {
   return *p;
 }
 
-constexpr size_t kMostSharedBytes = 99 << 10;  // a block's limit on sm_86
+constexpr size_t kMostLaunchShared = 99 << 10;  // a block's limit on sm_86
 
 template <class... P, class... A>
 inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream, A... args) {
-  if (sharedBytes > kMostSharedBytes) throw sim::Fault("more shared memory than a block of sm_86 may have");
-  sim::launch({grid.x, grid.y, grid.z}, static_cast<uint32_t>(threads), sharedBytes, [=] { kernel(args...); });
+  if (sharedBytes > kMostLaunchShared) throw sim::Fault("more shared memory than a block of sm_86 may have");
+  sim::launch({grid.x, grid.y, grid.z}, static_cast<uint32_t>(threads), sharedBytes,
+              [=] { kernel(args...); });
   return 0;
 }
 

@@ -27,11 +27,13 @@ Options theOptions;
 Counters theCounters;
 Grid grid;
 Fiber scheduler;
-Thread* running = nullptr;                       // null while the scheduler runs
+Thread* running = nullptr;                        // null while the scheduler runs
 std::vector<std::unique_ptr<Thread>> threadPool;  // kept between launches for their stacks
 uint32_t random32 = 1;
 
-uint32_t nextRandom() { return (random32 = random32 * 1664525u + 1013904223u) >> 8; }
+uint32_t nextRandom() {
+  return (random32 = random32 * 1664525u + 1013904223u) >> 8;
+}
 
 std::string describe(const Site& site) {
   return std::string(site.op) + " at " + site.file + ":" + std::to_string(site.line);
@@ -39,8 +41,8 @@ std::string describe(const Site& site) {
 
 std::string where(const Thread& t) {
   const Dim3& b = t.block->index;
-  return "block (" + std::to_string(b.x) + ", " + std::to_string(b.y) + ", " + std::to_string(b.z) + ") thread " +
-         std::to_string(t.index);
+  return "block (" + std::to_string(b.x) + ", " + std::to_string(b.y) + ", " + std::to_string(b.z) +
+         ") thread " + std::to_string(t.index);
 }
 
 void switchTo(Thread* next) {
@@ -88,7 +90,8 @@ void prepareShared(Block& block) {
   block.sharedBytes = grid.sharedBytes;
   block.storage.assign(grid.sharedBytes + 2 * kGuardBytes + kSharedAlignment, kGuardByte);
   const auto start = reinterpret_cast<uintptr_t>(block.storage.data()) + kGuardBytes;
-  block.shared = reinterpret_cast<unsigned char*>((start + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
+  block.shared =
+      reinterpret_cast<unsigned char*>((start + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
   std::memset(block.shared, theOptions.poison ? kPoisonByte : 0, grid.sharedBytes);
 #if defined(__SANITIZE_ADDRESS__)
   unsigned char* end = block.shared + block.sharedBytes;
@@ -108,7 +111,8 @@ void checkGuards(Block& block) {
   const unsigned char* end = block.shared + block.sharedBytes;
   for (int i = 0; i < kGuardBytes; ++i) {
     if (block.shared[-1 - i] != kGuardByte || end[i] != kGuardByte) {
-      grid.fault = "write outside the block's " + std::to_string(block.sharedBytes) + " bytes of shared memory";
+      grid.fault =
+          "write outside the block's " + std::to_string(block.sharedBytes) + " bytes of shared memory";
       return;
     }
   }
@@ -116,7 +120,8 @@ void checkGuards(Block& block) {
 
 void startBlock(Block& block, size_t residentSlot) {
   const uint32_t number = grid.order[grid.started++];
-  block.index = {number % grid.size.x, number / grid.size.x % grid.size.y, number / (grid.size.x * grid.size.y)};
+  block.index = {number % grid.size.x, number / grid.size.x % grid.size.y,
+                 number / (grid.size.x * grid.size.y)};
   block.atBarrier = 0;
   block.alive = grid.threadsPerBlock;
   block.threads.resize(grid.threadsPerBlock);
@@ -178,7 +183,8 @@ void runGrid() {
   const size_t total = grid.order.size();
   size_t resident = theOptions.residentBlocks > 0 ? static_cast<size_t>(theOptions.residentBlocks) : total;
   resident = std::min(resident, total);
-  while (threadPool.size() < resident * grid.threadsPerBlock) threadPool.push_back(std::make_unique<Thread>());
+  while (threadPool.size() < resident * grid.threadsPerBlock)
+    threadPool.push_back(std::make_unique<Thread>());
   std::vector<Block> blocks(resident);
   for (size_t i = 0; i < resident; ++i) startBlock(blocks[i], i);
   size_t finished = 0;
@@ -199,16 +205,27 @@ void runGrid() {
 
 }  // namespace
 
-Options& options() { return theOptions; }
-Counters& counters() { return theCounters; }
-Thread& self() { return *running; }
-Dim3 gridSize() { return grid.size; }
-uint32_t blockSize() { return grid.threadsPerBlock; }
+Options& options() {
+  return theOptions;
+}
+Counters& counters() {
+  return theCounters;
+}
+Thread& self() {
+  return *running;
+}
+Dim3 gridSize() {
+  return grid.size;
+}
+uint32_t blockSize() {
+  return grid.threadsPerBlock;
+}
 
 void launch(Dim3 size, uint32_t threadsPerBlock, size_t sharedBytes, const std::function<void()>& body) {
   if (running) throw Fault("launch from inside a kernel");
   if (threadsPerBlock == 0 || threadsPerBlock > 1024 || threadsPerBlock % kWarpSize)
-    throw Fault("threads per block must be a multiple of 32 up to 1024, got " + std::to_string(threadsPerBlock));
+    throw Fault("threads per block must be a multiple of 32 up to 1024, got " +
+                std::to_string(threadsPerBlock));
   if (size.x == 0 || size.y == 0 || size.z == 0 || size.y > 65535 || size.z > 65535)
     throw Fault("grid dimension out of range");
   grid = Grid{size, threadsPerBlock, sharedBytes, &body, {}, 0, {}};
@@ -263,7 +280,8 @@ void collective(Site site, void* operand, Collective run) {
 
 void copyAsync(void* to, const void* from, int bytes, bool valid) {
   checkShared(to, static_cast<size_t>(bytes), static_cast<size_t>(bytes), "cp.async");
-  if (valid && reinterpret_cast<uintptr_t>(from) % static_cast<size_t>(bytes)) fault("cp.async from a misaligned address");
+  if (valid && reinterpret_cast<uintptr_t>(from) % static_cast<size_t>(bytes))
+    fault("cp.async from a misaligned address");
   ++theCounters.copies;
   const Copy copy{to, valid ? from : nullptr, bytes};
   if (!theOptions.lazyCopies) return landGroup({copy});
@@ -271,7 +289,9 @@ void copyAsync(void* to, const void* from, int bytes, bool valid) {
   self().copyGroups.back().push_back(copy);
 }
 
-void commitCopies() { self().copyGroups.emplace_back(); }
+void commitCopies() {
+  self().copyGroups.emplace_back();
+}
 
 void waitCopies(size_t newestAllowedPending) {
   auto& groups = self().copyGroups;
@@ -286,10 +306,10 @@ void checkShared(const void* address, size_t bytes, size_t alignment, const char
   const auto at = reinterpret_cast<uintptr_t>(address);
   const auto begin = reinterpret_cast<uintptr_t>(block.shared);
   if (at < begin || at + bytes > begin + block.sharedBytes)
-    fault(std::string(op) + " outside shared memory: offset " + std::to_string(static_cast<int64_t>(at - begin)) +
-          " of " + std::to_string(block.sharedBytes) + " bytes");
+    fault(std::string(op) + " outside shared memory: offset " +
+          std::to_string(static_cast<int64_t>(at - begin)) + " of " + std::to_string(block.sharedBytes) +
+          " bytes");
   if (at % alignment) fault(std::string(op) + " at a misaligned shared address");
 }
-
 
 }  // namespace octavo::sim

@@ -1,16 +1,17 @@
-// A CUDA grid on the host: a fiber per thread, warp collectives that run when the last lane arrives, barriers,
-// asynchronous copies that may land as late as the memory model allows.
+// A CUDA grid on the host: a fiber per thread, warp collectives that run when the last lane arrives,
+// barriers, asynchronous copies that may land as late as the memory model allows.
 //
 //   launch()  ->  resident blocks  ->  warps in seeded order  ->  one lane runs until it must wait
 //                                                                   |
-//       a collective (mma, ldmatrix, shuffle, ...):  waits for the other 31 lanes, the last one computes for all
-//       a barrier:                                   waits for the block
+//       a collective (mma, ldmatrix, shuffle, ...):  waits for the other 31 lanes, the last one computes for
+//       all a barrier:                                   waits for the block
 //
-// What it finds: dropped barriers and waits (shared memory starts as NaN, copies land late, warps and blocks run
-// in any order), collectives and barriers that not all threads reach, copies and matrix loads that are misaligned
-// or outside the block's shared memory, writes outside it, deadlocks (named by operation, file and line), bank
-// conflicts of ldmatrix. What it can't: speed, weak memory ordering between blocks, a missing syncWarp beside a
-// collective (a warp's lanes only part ways at collectives), the rounding inside a tensor core.
+// What it finds: dropped barriers and waits (shared memory starts as NaN, copies land late, warps and blocks
+// run in any order), collectives and barriers that not all threads reach, copies and matrix loads that are
+// misaligned or outside the block's shared memory, writes outside it, deadlocks (named by operation, file and
+// line), bank conflicts of ldmatrix. What it can't: speed, weak memory ordering between blocks, a missing
+// syncWarp beside a collective (a warp's lanes only part ways at collectives), the rounding inside a tensor
+// core.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -30,7 +31,8 @@ struct Dim3 {
 };
 
 struct Options {
-  bool lazyCopies = true;  // cp.async lands at the wait that covers it (destination is NaN until then), or at once
+  bool lazyCopies =
+      true;  // cp.async lands at the wait that covers it (destination is NaN until then), or at once
   bool poison = true;      // shared memory starts as NaN (all ones)
   uint32_t seed = 0;       // order of blocks, warps and lanes; 0 is ascending
   int residentBlocks = 1;  // blocks that run interleaved; 0: all of them
@@ -50,7 +52,9 @@ struct Site {
   const char* op = nullptr;
   const char* file = nullptr;
   int line = 0;
-  bool operator==(const Site& other) const { return op == other.op && line == other.line && file == other.file; }
+  bool operator==(const Site& other) const {
+    return op == other.op && line == other.line && file == other.file;
+  }
 };
 
 enum class State : uint8_t { Ready, InCollective, AtBarrier, Exited };
