@@ -33,9 +33,9 @@ struct SampleBatch {
   std::vector<int32_t> numPrompt = {10, 21, 30, 0};
 };
 
-// Runs the batch twice over one workspace, which must leave it ready for a next call; fails if the two
-// differ.
-SampleResult sampleOnDevice(const SampleBatch& batch);
+// Runs the batch `calls` times over one workspace, which each must leave ready for the next; fails if two
+// results differ.
+SampleResult sampleOnDevice(const SampleBatch& batch, int calls = 2);
 SampleResult sampleByReference(const SampleBatch& batch);
 
 // Chosen ids, ranks and top ids must be equal, log-probabilities within 2e-5.
