@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../ops.h"
 #include "attention_plan.h"
 #include "int4_tiles.h"
+#include "sample.h"
 #include "types.h"
 
 namespace octavo::cuda {
@@ -138,14 +138,5 @@ struct AttentionCall {
   int32_t* counters;  // [tokens][numKvHeads], zero before the first call, and again after the last run
 };
 int attention(const AttentionCall& call, Stream stream);
-
-// Scratch of sample for `rows` rows at once.
-struct SampleWorkspace {
-  float* scores;     // [rows, vocab]
-  uint32_t* counts;  // [rows, vocab], zero before the first call, and again after each
-};
-
-// Chooses one token a row: the semantics are SampleArgs' (ops.h); every pointer is to device memory.
-int sample(const SampleArgs& args, const SampleWorkspace& workspace, Stream stream);
 
 }  // namespace octavo::cuda

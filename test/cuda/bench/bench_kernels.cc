@@ -294,17 +294,17 @@ void benchSample(Bench& bench, int rows, float topP, int topK) {
     state = state * 1664525u + 1013904223u;
     x = static_cast<float>(state >> 8) * 0x1p-24f * 20 - 10;
   }
-  Memory<float> dLogits(logits), scores(n * kVocab), ones(std::vector<float>(n, 1)),
-      zeros(std::vector<float>(n, 0)), p(std::vector<float>(n, topP)), floats(n * 22, 0);
-  Memory<int32_t> none(std::vector<int32_t>(n, -1)), zeroInts(n + 1, 0), k(std::vector<int32_t>(n, topK)),
-      ints(n * 23, 0);
-  Memory<uint32_t> counts(n * kVocab, 0);
+  Memory<float> dLogits(logits), ones(std::vector<float>(n, 1)), zeros(std::vector<float>(n, 0));
+  Memory<float> p(std::vector<float>(n, topP)), floats(n * 22, 0);
+  Memory<int32_t> none(std::vector<int32_t>(n, -1)), zeroInts(n + 1, 0), k(std::vector<int32_t>(n, topK));
+  Memory<int32_t> ints(n * 23, 0);
+  Memory<uint8_t> workspace(sampleWorkspaceBytes(rows, kVocab), 0);
   octavo::SampleArgs args = {};
   args.logits = dLogits.get();
   args.stride = args.vocab = kVocab;
   args.rows = rows;
-  args.rowSlot = args.rowPosition = args.seedLo = args.seedHi = args.biasStart = args.numPrompt =
-      args.history = zeroInts.get();
+  args.rowSlot = args.rowPosition = args.seedLo = args.seedHi = zeroInts.get();
+  args.biasStart = args.numPrompt = args.history = zeroInts.get();
   args.targetId = args.numTop = args.maskRow = none.get();
   args.temperature = args.repetition = ones.get();
   args.minP = args.presence = args.frequency = zeros.get();
@@ -318,9 +318,10 @@ void benchSample(Bench& bench, int rows, float topP, int topK) {
   args.logprob = floats.get();
   args.targetLogprob = floats.get() + n;
   args.topLogprobs = floats.get() + 2 * n;
-  bench.time("sample 128256 M=" + std::to_string(rows) + (topK ? " top-k top-p" : ""), 12.0 * rows * kVocab,
-             0, [&](int) {
-               return octavo::cuda::sample(args, {scores.get(), counts.get()}, nullptr);
+  const SampleStages stages{false, true, topK > 0, topP < 1, false};
+  bench.time("sample 128256 M=" + std::to_string(rows) + (topK ? " top-k top-p" : ""), 4.0 * rows * kVocab, 0,
+             [&](int) {
+               return sample({args, stages, workspace.get(), rows}, nullptr);
              });
 }
 
