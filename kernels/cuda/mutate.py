@@ -35,7 +35,7 @@ MUTANTS = [
     ("linear: up is taken from gate", "linear.h", "sums[m][j | 1][e]", "sums[m][j][e]", "int4_linear_silu"),
     ("linear: residual is overwritten", "linear.h", "LinearEpilogue::Residual ? toFloat(*at) + y : y", "LinearEpilogue::Residual ? y : y", "int4_linear"),
     ("tile: lost swizzle", "device.h", "chunk ^ (row & 7)", "chunk", "int4_linear dense"),
-    ("block sum: dropped barrier", "device.h", "  if (lane == 0) scratch[warp] = value;\n  syncThreads();", "  if (lane == 0) scratch[warp] = value;", "rms_norm sample"),
+    ("block sum: dropped barrier", "device.h", "  if (lane == 0) scratch[warp] = value;\n  syncThreads();", "  if (lane == 0) scratch[warp] = value;", "rms_norm"),
     ("int4: wrong nibble", "int4_dequantize.h", "0x000f000fu", "0x00f000f0u", "int4"),
     ("int4: swapped scale", "int4_dequantize.h", "(16 * (b & 1)) & 0xffffu", "(16 * (~b & 1)) & 0xffffu", "int4"),
     ("int4: zero of another column", "int4_dequantize.h", "8 * (b & 3)", "8 * (b & 1)", "int4"),
@@ -57,13 +57,14 @@ MUTANTS = [
     ("prefill: segments are not merged apart", "attention_prefill.h", "if (next % kSegment == 0 || next >= item.kvEnd)", "if (next >= item.kvEnd)", "attention"),
     ("prefill: dropped barrier before keys are refilled", "attention_prefill.h", "    syncThreads();  // keys have been read", "    // keys have been read", "attention"),
     ("plan: last position is left out", "attention_plan.cc", "std::min(lastPos + 1,", "std::min(lastPos,", "attention"),
-    ("sample: top-k one too many", "sample.cu", "cutToCount(args.vocab, cut.key, wanted,", "cutToCount(args.vocab, cut.key, wanted + 1,", "sample"),
-    ("sample: a tie too few", "sample_search.h", "shared.idLimit = id + 1", "shared.idLimit = id", "sample"),
-    ("sample: dropped barrier of the histogram", "sample_search.h", "shared.histogram[i] = 0;\n    syncThreads();", "shared.histogram[i] = 0;", "sample"),
-    ("sample: Philox words swapped", "sample_noise.h", "c1 = low1;", "c1 = low0;", "sample"),
-    ("sample: penalty inverted", "sample.cu", "x > 0 ? x / repetition : x * repetition", "x > 0 ? x * repetition : x / repetition", "sample"),
-    ("sample: prompt counts as output", "sample.cu", "count & ~kSeenInPrompt", "count", "sample"),
-    ("sample: mask bit of another token", "sample.cu", ">> (id & 31) & 1u", ">> (31 - (id & 31)) & 1u", "sample"),
+    ("sample: top-k one too many", "sample_search.cu", "static_cast<uint64_t>(args.topK[row]);", "static_cast<uint64_t>(args.topK[row]) + 1;", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: a tie too few", "sample_search.cu", "earlier + 1 == nth", "earlier == nth", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: dropped barrier of the histogram", "sample_search.cu", "shared->low[bin] = shared->high[bin] = 0;\n  syncThreads();", "shared->low[bin] = shared->high[bin] = 0;", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: histogram is not left zero", "sample_search.cu", "    histogram[firstBin - i] = 0;\n", "", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: one noise for four tokens", "sample_draw.cu", "gumbel(words.word[i])", "gumbel(words.word[0])", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: a slice is forgotten", "sample_draw.cu", "for (int i = threadX(); i < scratch.numSlices", "for (int i = threadX() + 1; i < scratch.numSlices", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: prompt counts as output", "sample_adjust.cu", "if (i >= args.numPrompt[slot])", "if (i > args.numPrompt[slot])", "sample_every sample_ties sample_inf sample_pen"),
+    ("sample: mask bit of another token", "sample_adjust.cu", ">> (token & 31) & 1u", ">> (31 - (token & 31)) & 1u", "sample_every sample_ties sample_inf sample_pen"),
     ("rope: sign of the second half", "rope_store_kv.cu", "head[i] * c + head[i - step] * s", "head[i] * c - head[i - step] * s", "rope"),
     ("rope: offset in the page", "rope_store_kv.cu", "* kPageTokens + slot % kPageTokens)", "* kPageTokens)", "rope"),
     ("rms norm: residual is not stored", "rms_norm.cu", "      *reinterpret_cast<Words4*>(sums + column) = rounded;\n", "", "rms_norm"),
@@ -84,12 +85,13 @@ def build():
     return run(command, 600) == 0
 
 
-def prepare():
+def prepare(chosen):
     shutil.rmtree(WORK, ignore_errors=True)
     for folder in ("kernels", "test/cuda"):
         shutil.copytree(ROOT / folder, WORK / folder)
     configured = run(["cmake", "-S", str(WORK / "kernels/cuda"), "-B", str(WORK / "build")], 60) == 0
-    if not configured or not build() or run([str(WORK / "build/cuda_tests")], 600) != 0:
+    tests = sorted({test for mutant in chosen for test in mutant[4].split()})
+    if not configured or not build() or run([str(WORK / "build/cuda_tests"), *tests], 600) != 0:
         sys.exit("the tests must build and pass without a mutant")
 
 
@@ -111,7 +113,7 @@ def try_mutant(file, old, new, tests):
 
 def main():
     chosen = [m for m in MUTANTS if len(sys.argv) == 1 or any(word in m[0] for word in sys.argv[1:])]
-    prepare()
+    prepare(chosen)
     results = []
     for name, *mutant in chosen:
         start = time.time()
