@@ -6,9 +6,8 @@
 
 #include "../../../kernels/cuda/device.h"
 
+namespace octavo::cuda {
 namespace {
-
-using namespace octavo::cuda;
 
 constexpr int kRegisters = 64;  // of output, for each lane
 constexpr int kSharedBytes = 4096;
@@ -109,9 +108,16 @@ KERNEL LAUNCH_BOUNDS(32, 1) goldenKernel(const uint32_t* source, uint32_t* regis
   while (out.count < kRegisters) out.put(0xdeadbeefu);
 }
 
+void run(const uint32_t* source, uint32_t* registers) {
+  launch(goldenKernel, Grid{}, 32, kSharedBytes, nullptr, source, registers);
+}
+
 }  // namespace
+}  // namespace octavo::cuda
 
 int main() {
+  using octavo::cuda::kRegisters;
+  using octavo::cuda::run;
   std::vector<uint32_t> source(160), registers(32 * kRegisters);
   for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<uint32_t>(i * 2654435761u + 12345u);
 #if defined(__CUDACC__)
@@ -119,7 +125,7 @@ int main() {
   cudaMalloc(&deviceSource, source.size() * 4);
   cudaMalloc(&deviceRegisters, registers.size() * 4);
   cudaMemcpy(deviceSource, source.data(), source.size() * 4, cudaMemcpyHostToDevice);
-  launch(goldenKernel, Grid{}, 32, kSharedBytes, nullptr, deviceSource, deviceRegisters);
+  run(deviceSource, deviceRegisters);
   const cudaError_t error = cudaDeviceSynchronize();
   if (error != cudaSuccess) {
     std::fprintf(stderr, "%s\n", cudaGetErrorString(error));
@@ -129,7 +135,7 @@ int main() {
   cudaFree(deviceSource);
   cudaFree(deviceRegisters);
 #else
-  launch(goldenKernel, Grid{}, 32, kSharedBytes, nullptr, source.data(), registers.data());
+  run(source.data(), registers.data());
 #endif
   for (int lane = 0; lane < 32; ++lane) {
     for (int i = 0; i < kRegisters; ++i)
