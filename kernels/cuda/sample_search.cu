@@ -18,7 +18,6 @@ constexpr float kMassOne = 0x1p43f;  // of the likeliest token; 2^20 of them fit
 struct SearchShared {
   uint32_t low[kHistogramBins], high[kHistogramBins];
   uint64_t sums[kSampleThreads];
-  uint64_t total;
   uint32_t votes[kSampleWarps];
   int32_t flag, bin, tie;
   uint64_t before, weight;  // of the bin: what lies above it, what it holds
