@@ -199,6 +199,26 @@ TEST(sample_large_vocabulary) {
   checkEqual(sampleOnDevice(batch), sampleByReference(batch), "vocab 128256");
 }
 
+// Of equal logits the lowest ids are kept, exactly as many as top-k says, and top-p takes no others back.
+TEST(sample_keeps_the_lowest_of_ties) {
+  for (const float topP : {1.0f, 0.99f, 0.5f}) {
+    SampleBatch batch(300);
+    for (int i = 0; i < 48; ++i) {
+      SampleRowCase row = plainRow(batch.vocab, i);
+      makeEqual(row.logits);
+      row.topK = 4;
+      row.topP = topP;
+      batch.rows.push_back(row);
+    }
+    const SampleResult got = sampleOnDevice(batch, 1);
+    checkEqual(got, sampleByReference(batch), "equal logits");
+    std::vector<int> drawn(5, 0);
+    for (const int32_t id : got.ids) ++drawn[static_cast<size_t>(id < 4 ? id : 4)];
+    const int kept = topP == 0.5f ? 2 : 4;
+    for (int id = 0; id < 5; ++id) CHECK((drawn[static_cast<size_t>(id)] > 0) == (id < kept), "id %d", id);
+  }
+}
+
 // Nothing left: the lowest id that mask and biases allow, or that the mask allows, or 0.
 TEST(sample_nothing_left) {
   SampleBatch batch(700);
@@ -265,6 +285,21 @@ TEST(sample_penalties_by_hand) {
   row.presence = 0;
   row.frequency = 1;  // 5 loses 1, 6 loses 2
   CHECK(argmax({0, 0, 0, 0, 0, 2, 2.9f, 0}) == 5, "frequency");
+}
+
+// The word of token 3 at this position is 0xffffff9c: a noise of 17.6, and not the infinity of u rounded to 1.
+TEST(sample_noise_near_one) {
+  SampleBatch batch(8);
+  SampleRowCase row;
+  row.seedLo = 3;
+  row.seedHi = 4;
+  row.position = 1912781;
+  row.logits = {0, -60, -60, -25, -60, -60, -60, -60};
+  batch.rows.push_back(row);
+  row.logits[3] = -10;
+  batch.rows.push_back(row);
+  const SampleResult got = sampleOnDevice(batch);
+  CHECK(got.ids[0] == 0 && got.ids[1] == 3, "%d %d", got.ids[0], got.ids[1]);
 }
 
 TEST(sample_refuses_bad_shapes) {
