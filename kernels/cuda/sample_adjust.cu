@@ -7,8 +7,8 @@
 namespace octavo::cuda {
 namespace {
 
-constexpr uint32_t kSeen =
-    0x80000000u;  // of a token's count: it occurs in prompt or output; the rest counts output
+// Of a token's count: it occurs in prompt or output. The other bits count the output.
+constexpr uint32_t kSeen = 0x80000000u;
 
 struct AdjustShared {
   uint64_t warps[kSampleWarps];

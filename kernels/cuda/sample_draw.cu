@@ -1,7 +1,7 @@
 // The draw: argmax over the kept tokens of logit / temperature + Gumbel noise, which is a sample of the
 // softmax over them [Gumbel 1954; Yellott 1977]. The noise is a function of (seed, position, token) alone.
-// Bytes: 4 per logit of the slices that hold a kept token. About 110 integer and 60 floating-point operations
-// per four kept tokens; bound by those when nothing was truncated.
+// Bytes: 4 per logit of the slices that hold a kept token. About 110 integer operations per four kept tokens
+// and 60 for each (two logarithms, a division); bound by those when nothing was truncated.
 #include "sample_row.h"
 
 namespace octavo::cuda {

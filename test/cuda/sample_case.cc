@@ -155,7 +155,8 @@ SampleResult sampleOnDevice(const SampleBatch& batch, int calls) {
   Buffer<uint64_t> workspace(std::vector<uint64_t>((bytes + 7) / 8, 0));
   const SampleResult first = sampleOnce(batch, workspace.data());
   for (int call = 1; call < calls; ++call)
-    CHECK(sameResult(first, sampleOnce(batch, workspace.data())), "vocab %d: call %d differs", batch.vocab, call);
+    CHECK(sameResult(first, sampleOnce(batch, workspace.data())), "vocab %d: call %d differs", batch.vocab,
+          call);
   return first;
 }
 

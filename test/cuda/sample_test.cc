@@ -287,7 +287,8 @@ TEST(sample_penalties_by_hand) {
   CHECK(argmax({0, 0, 0, 0, 0, 2, 2.9f, 0}) == 5, "frequency");
 }
 
-// The word of token 3 at this position is 0xffffff9c: a noise of 17.6, and not the infinity of u rounded to 1.
+// The word of token 3 at this position is 0xffffff9c: a noise of 17.6, and not the infinity of u rounded
+// to 1.
 TEST(sample_noise_near_one) {
   SampleBatch batch(8);
   SampleRowCase row;
