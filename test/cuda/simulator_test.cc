@@ -122,10 +122,10 @@ KERNEL copiesOutside(const uint32_t* in) {
 KERNEL copiesFromMisaligned(const uint32_t* in) {
   copyAsync16(sharedMemory(), in + 1, true);
 }
-KERNEL writesOutside() {
+[[maybe_unused]] KERNEL writesOutside() {
   sharedMemory()[1024 + threadX()] = 1;
 }
-KERNEL writesBefore() {
+[[maybe_unused]] KERNEL writesBefore() {
   sharedMemory()[-1 - threadX()] = 1;
 }
 KERNEL loadsOutside(uint32_t* out) {
