@@ -27,14 +27,14 @@ sed -n "s/^ptxas info *: Compiling entry function '\([^']*\)' for '\([^']*\)'.*/
     }
     function row(name, arch,   key) {
       key = name SUBSEP arch
-      if (!(key in registers)) return " - | -"
+      if (!(key in registers)) return "- | - | -"
       if (spills[key] > 0 || smem[key] > 101376) bad[++numBad] = name " (" arch "): " spills[key] " bytes of spills, " smem[key] " of static shared memory"
-      return registers[key] " | " spills[key]
+      return registers[key] " | " smem[key] " | " spills[key]
     }
     END {
       if (count == 0) { print "no ptxas report found" > "/dev/stderr"; exit 1 }
-      print "| kernel | sm_86 registers | spills | sm_90a registers | spills |"
-      print "|---|---|---|---|---|"
+      print "| kernel | sm_86 registers | static shared bytes | spills | sm_90a registers | static shared bytes | spills |"
+      print "|---|---|---|---|---|---|---|"
       for (i = 1; i <= count; i++) print "| `" names[i] "` | " row(names[i], "sm_86") " | " row(names[i], "sm_90a") " |"
       for (i = 1; i <= numBad; i++) print "refused: " bad[i] > "/dev/stderr"
       exit numBad > 0
