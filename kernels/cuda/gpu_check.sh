@@ -1,0 +1,48 @@
+#!/bin/sh
+# On a machine with a GPU, CUDA and CMake (no Node): what the simulator can't tell.
+#   1. the simulator's primitives and the device's, byte for byte
+#   2. every kernel test, compiled by nvcc
+#   3. compute-sanitizer (memcheck, racecheck) on the same tests, small shapes
+#   4. the kernel bench at real shapes, as JSON
+# Stops at the first failure. usage: kernels/cuda/gpu_check.sh [bench result file, default build/cuda/bench.json]
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+result=${1:-"$root/build/cuda/bench.json"}
+build="$root/build/cuda"
+jobs=$(nproc 2>/dev/null || echo 4)
+say() { printf '\n== %s\n' "$1"; }
+
+command -v nvidia-smi >/dev/null || { echo "gpu_check: no nvidia-smi: this needs a GPU" >&2; exit 1; }
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+
+say "build"
+OCTAVO_JOBS=$jobs "$root/kernels/cuda/build.sh" cuda_tests cuda_golden cuda_bench
+sim="$root/build/cuda-sim"
+mkdir -p "$sim"
+{
+  cmake -S "$root/kernels/cuda" -B "$sim" -DOCTAVO_CUDA=OFF && cmake --build "$sim" --target cuda_golden -j "$jobs"
+} >"$sim/golden.log" 2>&1 || { cat "$sim/golden.log"; exit 1; }
+
+say "golden: simulator against device"
+"$sim/cuda_golden" >"$build/golden.sim.txt"
+"$build/cuda_golden" >"$build/golden.gpu.txt"
+cmp "$build/golden.sim.txt" "$build/golden.gpu.txt"
+echo "identical"
+
+say "kernel tests"
+OCTAVO_LONG=1 "$build/cuda_tests"
+
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck; do
+    say "compute-sanitizer $tool"
+    compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/cuda_tests" \
+      embed rms_norm add softcap copy_pages rope int4_repack int4_linear_layouts int4_linear_silu dense_linear_shapes \
+      attention_decode attention_group attention_shared sample_truncation sample_logprobs
+  done
+else
+  echo "gpu_check: compute-sanitizer is not installed: skipped" >&2
+fi
+
+say "bench"
+"$build/cuda_bench" "$result"
+echo "written to $result"

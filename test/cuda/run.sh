@@ -1,0 +1,16 @@
+#!/bin/sh
+# Builds the CUDA kernels for the host simulator and runs their tests.
+# usage: test/cuda/run.sh [--asan] [test name prefix]...      OCTAVO_LONG=1: the long tests too
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+asan=OFF
+if [ "${1:-}" = --asan ]; then asan=ON; shift; fi
+build="$root/build/cuda-sim"
+[ $asan = ON ] && build="$build-asan"
+mkdir -p "$build"
+{
+  cmake -S "$root/kernels/cuda" -B "$build" -DOCTAVO_CUDA=OFF -DOCTAVO_ASAN=$asan &&
+  cmake --build "$build" --target cuda_tests -j "${OCTAVO_JOBS:-2}"
+} >"$build/build.log" 2>&1 || { cat "$build/build.log"; exit 1; }
+# Kernels leave their fibers' stacks behind after a fault: nothing that a leak check could judge.
+ASAN_OPTIONS=detect_leaks=0 "$build/cuda_tests" "$@"
