@@ -37,7 +37,7 @@ if command -v compute-sanitizer >/dev/null; then
     say "compute-sanitizer $tool"
     compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/cuda_tests" \
       embed rms_norm add softcap copy_pages rope int4_repack int4_linear_layouts int4_linear_silu dense_linear_shapes \
-      attention_decode attention_group attention_shared sample_truncation sample_logprobs
+      attention_decode attention_group attention_shared sample_keeps sample_ties sample_penalties sample_nothing
   done
 else
   echo "gpu_check: compute-sanitizer is not installed: skipped" >&2
