@@ -3,10 +3,12 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { BLOCK_SIZE, ENGINE_DEFAULTS } from "../src/core/config.js";
 import type { Request } from "../src/core/request.js";
+import { NEUTRAL_SAMPLING } from "../src/core/sampling-params.js";
 import { Sequence } from "../src/core/sequence.js";
 import { Engine } from "../src/engine/engine.js";
 import { BlockTable } from "../src/kv/block-table.js";
 import { KVCacheManager } from "../src/kv/kv-cache-manager.js";
+import { Random } from "./random.js";
 import { NullRunner } from "./null-runner.js";
 
 export interface SchedulerBenchOptions {
@@ -207,7 +209,7 @@ class Load {
     const { promptLen, seed, asyncScheduling } = settings;
     const maxModelLen = promptLen + outputLen + 1;
     const maxNumTokens = Math.max(2048, numSeqs + promptLen);
-    this.random = generator(seed);
+    this.random = uniformOf(seed);
     this.shared = this.tokens(Math.floor(promptLen * share));
     const limits = {
       maxNumTokens,
@@ -287,7 +289,7 @@ function measurePrompt(
   seed: number,
   print: (line: string) => void,
 ): PromptFigures {
-  const random = generator(seed + promptLen);
+  const random = uniformOf(seed + promptLen);
   const prompt = Int32Array.from({ length: promptLen }, () =>
     Math.floor(random() * VOCAB),
   );
@@ -347,36 +349,19 @@ function makeRequest(
     arrivalTime: 0,
     bypassPrefixCache: false,
     params: {
+      ...NEUTRAL_SAMPLING,
       temperature: 1,
       topP: 0.9,
-      topK: 0,
-      minP: 0,
-      repetitionPenalty: 1,
-      presencePenalty: 0,
-      frequencyPenalty: 0,
       seedLo: handle,
-      seedHi: 0,
       maxTokens,
-      minTokens: 0,
       stopTokenIds: [2],
       eosTokenIds: [2],
-      ignoreEos: false,
-      logprobs: null,
-      promptLogprobs: null,
-      logitBias: [],
-      allowedTokenIds: null,
-      badWordsTokenIds: [],
     },
   };
 }
 
-/** Uniform in [0, 1): mulberry32 (public domain). */
-function generator(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+/** Uniform in [0, 1). */
+function uniformOf(seed: number): () => number {
+  const random = new Random(seed);
+  return () => random.uniform();
 }

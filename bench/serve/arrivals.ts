@@ -1,4 +1,4 @@
-import type { Random } from "./random.js";
+import type { Random } from "../random.js";
 
 /**
  * When each request is sent: gaps are Gamma(shape = burstiness, scale = 1 / (rate * burstiness)), burstiness 1 being a

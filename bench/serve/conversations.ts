@@ -7,7 +7,7 @@ import {
 } from "./dataset-settings.js";
 import { badDataset, parseJsonLines, readDatasetFile } from "./files.js";
 import type { Sample } from "./outcome.js";
-import { Random } from "./random.js";
+import { Random } from "../random.js";
 
 /** What vLLM's client keeps of ShareGPT, so that figures compare: tokens. */
 const MIN_LEN = 4;

@@ -15,7 +15,7 @@ import {
   type ServeBenchFlags,
 } from "./options.js";
 import type { Outcome, Sample } from "./outcome.js";
-import { Random } from "./random.js";
+import { Random } from "../random.js";
 import { jsonReport, resultFilename, type RunFacts } from "./report.js";
 import { readSpecDecode, specDecodeStats } from "./spec-decode.js";
 import { failureLines, latenessLine } from "./notes.js";

@@ -5,7 +5,7 @@ import {
   type PromptContext,
 } from "./dataset-settings.js";
 import type { Sample } from "./outcome.js";
-import { Random } from "./random.js";
+import { Random } from "../random.js";
 import { textOfLength } from "./vocabulary.js";
 
 /** Streams of the seed. */

@@ -7,7 +7,7 @@ import {
 } from "./dataset-settings.js";
 import { badDataset, parseJsonLines, readDatasetFile } from "./files.js";
 import type { Sample } from "./outcome.js";
-import { Random } from "./random.js";
+import { Random } from "../random.js";
 import { promptBuilder } from "./synthetic.js";
 
 /** Tokens behind one hash id of a Mooncake trace. */

@@ -1,7 +1,7 @@
 import { OctavoError } from "../../src/core/errors.js";
 import { loadTokenizer, type Tokenizer } from "../../src/text/tokenizer.js";
 import type { HttpClient } from "./http.js";
-import { Random } from "./random.js";
+import { Random } from "../random.js";
 
 /** What the data sets need to know of the model's tokens. */
 export interface Vocabulary {

@@ -41,6 +41,29 @@ export interface SamplingParams {
   badWordsTokenIds: number[][];
 }
 
+/** Argmax over the raw logits: every option at the value that changes nothing. Arrays are not to be written to. */
+export const NEUTRAL_SAMPLING: Readonly<SamplingParams> = {
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  seedLo: 0,
+  seedHi: 0,
+  maxTokens: 16,
+  minTokens: 0,
+  stopTokenIds: [],
+  eosTokenIds: [],
+  ignoreEos: false,
+  logprobs: null,
+  promptLogprobs: null,
+  logitBias: [],
+  allowedTokenIds: null,
+  badWordsTokenIds: [],
+};
+
 /** Capacity of the arena's bias area per sampled row: logit_bias + bad words + banned stop ids. */
 export const MAX_BIAS_PER_ROW = 1024;
 /** Most alternatives reported per token (vLLM's default for max_logprobs). */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { arrivalTimes } from "../../bench/serve/arrivals.js";
-import { Random } from "../../bench/serve/random.js";
+import { Random } from "../../bench/random.js";
 
 /** Gaps in units of the mean gap, before which nothing is rescaled by much at this count. */
 function gaps(burstiness: number, count = 20_000): number[] {

@@ -44,7 +44,7 @@ function open(model: string, setting: Setting): Promise<NativeEngine> {
     enablePrefixCaching: setting.enablePrefixCaching,
     asyncScheduling: setting.asyncScheduling,
     schedulingPolicy: "priority",
-    numGpuBlocksOverride: setting.tinyPool ? 24 : 1024,
+    numGpuBlocksOverride: setting.tinyPool ? 18 : 1024,
   });
 }
 
@@ -65,7 +65,7 @@ describe
   (name) => {
     const model = path.join(SHARED, "models", name);
     const count = name === "stories260k" ? (LONG ? 500 : 48) : LONG ? 100 : 48;
-    const maxOutput = name === "stories260k" ? 40 : 16;
+    const maxOutput = 40;
     const requests = randomRequests(count, 512, 120, maxOutput, 5);
     let solo: Map<string, Outcome>;
 

@@ -1,37 +1,18 @@
+import { Random } from "../../bench/random.js";
 import type { Request } from "../../src/core/request.js";
+import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
 import type { SamplingParams } from "../../src/core/sampling-params.js";
 
-/** Small, fast, seeded (mulberry32): the same sequence every time, in [0, 1). */
+/** Uniform in [0, 1), the same sequence every time. */
 export function randomSource(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+  const random = new Random(seed);
+  return () => random.uniform();
 }
 
 export const NEUTRAL_PARAMS: SamplingParams = {
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  seedLo: 0,
-  seedHi: 0,
-  maxTokens: 16,
-  minTokens: 0,
-  stopTokenIds: [],
-  eosTokenIds: [],
+  ...NEUTRAL_SAMPLING,
   ignoreEos: true,
   logprobs: 0,
-  promptLogprobs: null,
-  logitBias: [],
-  allowedTokenIds: null,
-  badWordsTokenIds: [],
 };
 
 export function requestOf(

@@ -3,6 +3,7 @@ import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
+import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
 import type { SamplingParams } from "../../src/core/sampling-params.js";
 import { Engine } from "../../src/engine/engine.js";
 import type { StepResult } from "../../src/engine/engine.js";
@@ -41,25 +42,9 @@ export const WORLD: World = {
 };
 
 export const PARAMS: SamplingParams = {
+  ...NEUTRAL_SAMPLING,
   temperature: 1,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
   seedLo: 1,
-  seedHi: 0,
-  maxTokens: 16,
-  minTokens: 0,
-  stopTokenIds: [],
-  eosTokenIds: [],
-  ignoreEos: false,
-  logprobs: null,
-  promptLogprobs: null,
-  logitBias: [],
-  allowedTokenIds: null,
-  badWordsTokenIds: [],
 };
 
 export type RequestSpec = Partial<

@@ -1,28 +1,12 @@
 import { ScheduledBatch } from "../../src/core/batch.js";
 import type { Request } from "../../src/core/request.js";
+import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
 import type { SamplingParams } from "../../src/core/sampling-params.js";
 import { Sequence } from "../../src/core/sequence.js";
 
 export const NEUTRAL_PARAMS: SamplingParams = {
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
+  ...NEUTRAL_SAMPLING,
   seedLo: 1,
-  seedHi: 0,
-  maxTokens: 16,
-  minTokens: 0,
-  stopTokenIds: [],
-  eosTokenIds: [],
-  ignoreEos: false,
-  logprobs: null,
-  promptLogprobs: null,
-  logitBias: [],
-  allowedTokenIds: null,
-  badWordsTokenIds: [],
 };
 
 export function makeRequest(

@@ -224,7 +224,7 @@ describe("refusals and failures of the engine", () => {
     expect((await app.inject("/health")).statusCode).toBe(200);
     const refused = await post(URL, { prompt: "a" });
     expect(refused.statusCode).toBe(503);
-    expect(refused.headers["retry-after"]).toBeDefined();
+    expect(Number(refused.headers["retry-after"])).toBeGreaterThan(0);
     const text = sseEvents((await running).body).map((e) => e.choices[0].text);
     expect(text.join("")).toBe("done");
   });
