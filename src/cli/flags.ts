@@ -80,7 +80,9 @@ export function addFlags(command: Command, flags: readonly Flag[]): void {
 
 function optionsOf(flag: Flag): Option[] {
   const long = flag.value ? `--${flag.name} <${flag.value}>` : `--${flag.name}`;
-  const option = new Option(long, flag.help).env(environmentName(flag.name));
+  const option = new Option(long, flag.help);
+  // A switch's variable says true or false (applySwitchVariables); commander would take any text as true.
+  if (flag.value) option.env(environmentName(flag.name));
   if (flag.default !== undefined) option.default(flag.default);
   if (flag.choices) option.choices(flag.choices);
   const { parse } = flag;
@@ -101,6 +103,32 @@ function append(previous: unknown, value: unknown): unknown[] {
 
 export function environmentName(flag: string): string {
   return `OCTAVO_${flag.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** OCTAVO_<SWITCH>=true|false|1|0, for switches that the command line leaves open. */
+export function applySwitchVariables(
+  command: Command,
+  flags: readonly Flag[],
+  environment: NodeJS.ProcessEnv,
+): void {
+  for (const flag of flags) {
+    const name = environmentName(flag.name);
+    const text = flag.value ? undefined : environment[name];
+    if (text === undefined) continue;
+    if (!["true", "false", "1", "0"].includes(text))
+      throw new OctavoError(
+        "invalid_config",
+        `${name}: expected true, false, 1 or 0, got "${text}".`,
+        flag.name,
+      );
+    const attribute = camelCase(flag.name);
+    if (command.getOptionValueSource(attribute) === "cli") continue;
+    command.setOptionValueWithSource(
+      attribute,
+      text === "true" || text === "1",
+      "env",
+    );
+  }
 }
 
 /**

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { readFile } from "node:fs/promises";
 import { parse as parseYaml } from "yaml";
 import { OctavoError } from "../core/errors.js";
-import { addFlags, applyConfigFile } from "./flags.js";
+import { addFlags, applyConfigFile, applySwitchVariables } from "./flags.js";
 import { SERVE_FLAGS, type ServeOptions } from "./serve-flags.js";
 
 /** `octavo serve [MODEL] [flags]`: flags from the command line, then OCTAVO_*, then --config. */
@@ -16,12 +16,14 @@ export function serveCommand(): Command {
   addFlags(command, SERVE_FLAGS);
   return command.action(
     async (model: string | undefined, _options: unknown, self: Command) => {
+      applySwitchVariables(self, SERVE_FLAGS, process.env);
       const configFile = self.getOptionValue("config") as string | undefined;
       if (configFile !== undefined) {
         const { model: fileModel, ...flags } = await readConfigFile(configFile);
         applyConfigFile(self, SERVE_FLAGS, configFile, flags);
         if (typeof fileModel === "string") model ??= fileModel;
       }
+      refuseUnchunked(self.opts<ServeOptions>());
       // Only now: --help and mistakes in flags answer without loading the server.
       const { serve } = await import("./serve.js");
       await serve(
@@ -30,6 +32,16 @@ export function serveCommand(): Command {
       );
     },
   );
+}
+
+/** Prompts are always computed in chunks; asking for the opposite is refused rather than ignored. */
+function refuseUnchunked({ enableChunkedPrefill }: ServeOptions): void {
+  if (!enableChunkedPrefill)
+    throw new OctavoError(
+      "invalid_config",
+      "enable-chunked-prefill: false is not built: prompts are always computed in chunks.",
+      "enable-chunked-prefill",
+    );
 }
 
 async function readConfigFile(file: string): Promise<Record<string, unknown>> {

@@ -307,6 +307,7 @@ export interface ServeOptions extends Record<string, unknown> {
   shutdownTimeout: number;
   livenessTimeout: number;
   logLevel: string;
+  enableChunkedPrefill: boolean;
   enablePrefixCaching: boolean;
   gpuMemoryUtilization: number;
   quantization?: string;

@@ -275,6 +275,39 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
     rmSync(scratch, { recursive: true });
   });
 
+  it("switches in the environment that say neither true nor false, or what is not built", async () => {
+    const maybe = await runOctavo(["serve", "x"], {
+      OCTAVO_ENABLE_PREFIX_CACHING: "maybe",
+    });
+    expect(maybe.code).toBe(1);
+    expect(maybe.stderr).toMatch(
+      /OCTAVO_ENABLE_PREFIX_CACHING: expected true, false, 1 or 0, got "maybe"/,
+    );
+    const unchunked = await runOctavo(["serve", "x"], {
+      OCTAVO_ENABLE_CHUNKED_PREFILL: "false",
+    });
+    expect(unchunked.code).toBe(1);
+    expect(unchunked.stderr).toMatch(/enable-chunked-prefill: false is not/);
+  });
+
+  it.skipIf(!hasShared)(
+    "no prefix cache where the environment turns it off, unless the command line turns it on",
+    async () => {
+      const cachesPrefixes = async (args: string[]): Promise<boolean> => {
+        const server = await startServer([STORIES, ...args], {
+          OCTAVO_ENABLE_PREFIX_CACHING: "false",
+        });
+        const text = await (await fetch(`${server.url}/metrics`)).text();
+        await server.stop("SIGKILL");
+        return /cache_config_info\{[^}]*enable_prefix_caching="True"/.test(
+          text,
+        );
+      };
+      expect(await cachesPrefixes([])).toBe(false);
+      expect(await cachesPrefixes(["--enable-prefix-caching"])).toBe(true);
+    },
+  );
+
   it.skipIf(!hasShared)(
     "a model without a tokenizer, while its weights load",
     async () => {
