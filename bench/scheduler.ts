@@ -9,7 +9,7 @@ import { Engine } from "../src/engine/engine.js";
 import { BlockTable } from "../src/kv/block-table.js";
 import { KVCacheManager } from "../src/kv/kv-cache-manager.js";
 import { Random } from "./random.js";
-import { NullRunner } from "./null-runner.js";
+import { NullRunner } from "../src/runner/null-runner.js";
 
 export interface SchedulerBenchOptions {
   /** Running sequences, one row of the table each. */

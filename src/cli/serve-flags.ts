@@ -116,9 +116,9 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "device",
     value: "device",
-    help: "where to compute",
+    help: "where to compute; null computes nothing and makes up tokens, to measure the rest",
     default: engine.device,
-    choices: ["auto", "cpu", "reference"],
+    choices: ["auto", "cpu", "reference", "null"],
   },
   {
     name: "threads",

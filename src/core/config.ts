@@ -5,7 +5,8 @@ export interface EngineConfig {
   /** Path of a model file (.ts or .js) that describes the architecture, or null for the built-in ones. */
   modelFile: string | null;
   loadFormat: "auto" | "dummy";
-  device: "auto" | "cpu" | "reference";
+  /** null computes nothing: for tests and for measuring what is around the model. */
+  device: "auto" | "cpu" | "reference" | "null";
   /** 0: one per physical core. */
   threads: number;
   kvCacheDtype: "auto" | "f32" | "f16";

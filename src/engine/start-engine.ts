@@ -1,11 +1,14 @@
+import { totalmem } from "node:os";
 import type { EngineConfig } from "../core/config.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import { loadAddon } from "../runner/addon.js";
 import type { DeviceInfo, KvCacheDType, RunnerSpec } from "../runner/addon.js";
 import { NativeRunner, translated } from "../runner/native-runner.js";
+import { NullRunner } from "../runner/null-runner.js";
+import type { ModelRunner } from "../runner/runner.js";
 import { Engine } from "./engine.js";
 import { planMemory } from "./memory-plan.js";
-import type { MemoryPlan } from "./memory-plan.js";
+import type { MemoryPlan, MemoryPlanInput } from "./memory-plan.js";
 import type { EngineInfo, FromEngine } from "./messages.js";
 import { prepareModel } from "./prepare-model.js";
 import type { PreparedModel } from "./prepare-model.js";
@@ -13,7 +16,7 @@ import { slidingWindowOf } from "./sliding-window.js";
 
 export interface StartedEngine {
   engine: Engine;
-  runner: NativeRunner;
+  runner: ModelRunner;
 }
 
 /**
@@ -26,16 +29,11 @@ export async function startEngine(
   emit: (message: FromEngine) => void,
 ): Promise<StartedEngine> {
   const model = await prepareModel(config);
-  const addon = loadAddon();
-  const device = chooseDevice(config.device);
-  const { kvCacheDtype, description, weightBytes } = translated(() => ({
-    kvCacheDtype: chooseKvCacheDtype(config.kvCacheDtype),
-    description: addon.describeDevice(device.name, config.threads),
-    weightBytes: addon.weightBytes(device.name, model.program),
-  }));
+  const device = openDevice(config, model);
+  const { kvCacheDtype, description, weightBytes } = device;
   const plan = planMemory({
     config,
-    program: model.program,
+    program: device.footprint,
     maxPositionEmbeddings: model.maxPositionEmbeddings,
     kvCacheDtype,
     weightBytes,
@@ -46,17 +44,7 @@ export async function startEngine(
     weightBytes,
   });
   emit({ type: "plan", info });
-  const spec: RunnerSpec = {
-    device: device.name,
-    threads: config.threads,
-    program: model.program,
-    files: model.files,
-    sizes: plan.sizes,
-    kvCacheDtype,
-    keepLogits: false,
-    dummySeed: config.seed,
-  };
-  const runner = NativeRunner.load(addon.Runner, spec, (done, total) =>
+  const runner = device.load(plan, (done, total) =>
     emit({ type: "progress", phase: "weights", done, total }),
   );
   try {
@@ -71,13 +59,97 @@ export async function startEngine(
   }
 }
 
+/** A device and what the model takes on it. */
+interface OpenDevice {
+  description: DeviceInfo;
+  /** Why this one, where none was asked for. */
+  reason: string | null;
+  kvCacheDtype: KvCacheDType;
+  /** Bytes. */
+  weightBytes: number;
+  /** What the memory is planned by. */
+  footprint: MemoryPlanInput["program"];
+  /** Takes all memory; may be called again after the runner was closed. */
+  load(
+    plan: MemoryPlan,
+    progress?: (done: number, total: number) => void,
+  ): ModelRunner;
+}
+
+function openDevice(config: EngineConfig, model: PreparedModel): OpenDevice {
+  const { device } = config;
+  return device === "null"
+    ? openNullDevice(model)
+    : openNativeDevice(device, config, model);
+}
+
+function openNativeDevice(
+  device: Exclude<EngineConfig["device"], "null">,
+  config: EngineConfig,
+  model: PreparedModel,
+): OpenDevice {
+  const addon = loadAddon();
+  const { name, reason } = chooseDevice(device);
+  const { program, files } = model;
+  return translated(() => {
+    const kvCacheDtype = chooseKvCacheDtype(config.kvCacheDtype);
+    return {
+      description: addon.describeDevice(name, config.threads),
+      reason,
+      kvCacheDtype,
+      weightBytes: addon.weightBytes(name, program),
+      footprint: program,
+      load: ({ sizes }, progress) => {
+        const spec: RunnerSpec = {
+          device: name,
+          threads: config.threads,
+          program,
+          files,
+          sizes,
+          kvCacheDtype,
+          keepLogits: false,
+          dummySeed: config.seed,
+        };
+        return NativeRunner.load(addon.Runner, spec, progress);
+      },
+    };
+  });
+}
+
+/** Computes nothing, so it keeps neither weights nor pages nor activations, and any number of blocks fits. */
+function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
+  return {
+    description: {
+      device: "null",
+      description: "computes nothing",
+      totalMemory: totalmem(),
+      availableMemory: process.availableMemory(),
+      threads: 0,
+      isa: "none",
+    },
+    reason: null,
+    kvCacheDtype: "f32",
+    weightBytes: 0,
+    footprint: {
+      vocabSize,
+      tokenColumns: 0,
+      sampleColumns: 0,
+      ropes: [],
+      kvLayers: [],
+    },
+    load: ({ sizes }) => new NullRunner({ ...sizes, vocabSize }),
+  };
+}
+
 interface ChosenDevice {
   name: "cpu" | "reference";
   /** Why, where it was not asked for. */
   reason: string | null;
 }
 
-function chooseDevice(device: EngineConfig["device"]): ChosenDevice {
+function chooseDevice(
+  device: Exclude<EngineConfig["device"], "null">,
+): ChosenDevice {
   if (device !== "auto") return { name: device, reason: null };
   return {
     name: "cpu",

@@ -1,0 +1,97 @@
+import type { ScheduledBatch } from "../core/batch.js";
+import { BLOCK_SIZE } from "../core/config.js";
+import { MAX_LOGPROBS } from "../core/sampling-params.js";
+import { createPlainArena, packBatch } from "./pack.js";
+import type { PackSizes } from "./pack.js";
+import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
+import type { StepArena } from "./step-arena.js";
+
+/**
+ * `--device null`: packs each batch as the native runner does and computes nothing, so that what is left is the cost of
+ * everything around the model. The token of a row is a hash of the token before it, its position and the seed, whatever
+ * the other sampling parameters say: the same request always gives the same tokens, and a replay from a wrong place
+ * shows. Every token is as likely as any other: log-probabilities are -ln(vocabSize).
+ */
+export class NullRunner implements ModelRunner {
+  readonly memory = { weights: 0, kvCache: 0, workspace: 0 };
+  readonly seconds = { pack: 0, launch: 0, collect: 0 };
+  private readonly arenas: [StepArena, StepArena];
+  private readonly outputs: [StepOutput, StepOutput];
+  private readonly packSizes: PackSizes;
+  private numLaunched = 0;
+  private numCollected = 0;
+
+  constructor(readonly limits: RunnerLimits) {
+    const maxBlocksPerSeq = Math.ceil(limits.maxModelLen / BLOCK_SIZE);
+    const { vocabSize } = limits;
+    this.packSizes = { maxBlocksPerSeq, blockSize: BLOCK_SIZE, vocabSize };
+    const arena = (): StepArena =>
+      createPlainArena({ ...limits, maxBlocksPerSeq });
+    this.arenas = [arena(), arena()];
+    const logprob = -Math.log(vocabSize);
+    for (const { rank, targetRank, ...floats } of this.arenas) {
+      rank.fill(1);
+      targetRank.fill(1);
+      floats.logprob.fill(logprob);
+      floats.targetLogprob.fill(logprob);
+      floats.topLogprobs.fill(logprob);
+    }
+    this.outputs = [
+      { numSamples: 0, ...this.arenas[0] },
+      { numSamples: 0, ...this.arenas[1] },
+    ];
+  }
+
+  launch(batch: ScheduledBatch): void {
+    const slot = this.numLaunched++ % 2 === 0 ? 0 : 1;
+    const start = performance.now();
+    packBatch(this.arenas[slot], batch, this.packSizes);
+    const packed = performance.now();
+    this.sample(
+      this.arenas[slot],
+      this.arenas[1 - slot] as StepArena,
+      batch.numSamples,
+    );
+    this.outputs[slot].numSamples = batch.numSamples;
+    this.seconds.pack = (packed - start) / 1e3;
+    this.seconds.launch = (performance.now() - packed) / 1e3;
+  }
+
+  collect(): StepOutput {
+    return this.outputs[this.numCollected++ % 2 === 0 ? 0 : 1];
+  }
+
+  close(): void {
+    this.numLaunched = this.numCollected = 0;
+  }
+
+  /** A negative input id -1 - r is the token that `previous` sampled in row r. */
+  private sample(
+    arena: StepArena,
+    previous: StepArena,
+    numSamples: number,
+  ): void {
+    const { vocabSize } = this.limits;
+    const { inputIds, sampleRows, rowPosition, seedLo, seedHi } = arena;
+    for (let r = 0; r < numSamples; r++) {
+      const id = inputIds[sampleRows[r] as number] as number;
+      const input = id >= 0 ? id : (previous.sampledIds[-1 - id] as number);
+      let hash = mix(input, rowPosition[r] as number);
+      hash = mix(hash, seedLo[r] as number);
+      hash = mix(hash, seedHi[r] as number);
+      const token = (hash >>> 0) % vocabSize;
+      arena.sampledIds[r] = token;
+      const numTop = arena.numTop[r] as number;
+      for (let k = 0; k < numTop; k++)
+        arena.topIds[r * MAX_LOGPROBS + k] = (token + k) % vocabSize;
+    }
+  }
+}
+
+/** One round of a 32-bit multiply-xor hash. */
+function mix(state: number, value: number): number {
+  let hash = Math.imul(state ^ value, 0x9e3779b1) + 0x7f4a7c15;
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x85ebca6b);
+  return hash ^ (hash >>> 13);
+}
