@@ -161,6 +161,78 @@ Dense* loadDense(Context* context, const HostTensor* source, int keep) {
   return dense;
 }
 
+size_t denseBytes(const HostTensor* source, int keep) {
+  return static_cast<size_t>(source->rows * source->cols) * (keep ? dtypeSize(source->dtype) : sizeof(float));
+}
+
+int finishLoading(Context*) {
+  return 0;
+}
+
+// The host computes as it is called: a step is nothing but its ops, and its copies are made at once.
+int beginStep(Context* context, BeginStepArgs* args) {
+  StageClock& clock = context->clocks[args->slot];
+  clock = {};
+  clock.last = std::chrono::steady_clock::now();
+  args->replayable = 0;
+  return 0;
+}
+
+void copyRows(void* target, size_t targetPitch, const void* source, size_t sourcePitch, size_t rowBytes,
+              int32_t rows) {
+  for (int32_t r = 0; r < rows && rowBytes > 0; ++r)
+    std::memcpy(static_cast<char*>(target) + static_cast<size_t>(r) * targetPitch,
+                static_cast<const char*>(source) + static_cast<size_t>(r) * sourcePitch, rowBytes);
+}
+
+int stage(Context*, const StageArgs* args) {
+  for (int32_t i = 0; i < args->numPieces; ++i) {
+    const StagePiece& piece = args->pieces[i];
+    copyRows(piece.target, piece.targetPitch, static_cast<const char*>(args->block) + piece.offset,
+             piece.rowBytes, piece.rowBytes, piece.rows);
+  }
+  return 0;
+}
+
+int resolve(Context* context, const ResolveArgs* args) {
+  for (int32_t s = 0; s < args->numSeqs; ++s) {
+    int32_t* history = args->history + static_cast<int64_t>(args->seqSlot[s]) * args->maxContext;
+    for (int32_t row = args->queryStart[s]; row < args->queryStart[s + 1]; ++row) {
+      int32_t& id = args->ids[row];
+      const int32_t previous = -1 - id;
+      if (id < 0) id = previous < args->numSampled ? args->sampled[previous] : -1;
+      if (id < 0 || id >= args->vocabSize)
+        return context->fail("token row %d: row %d of the previous step has no token", row, previous);
+      history[args->positions[row]] = id;
+    }
+    args->numPrompt[args->seqSlot[s]] = args->numPromptTokens[s];
+  }
+  return 0;
+}
+
+int copyOut(Context*, const CopyOutArgs* args) {
+  copyRows(args->target, args->targetPitch, args->source, args->sourcePitch, args->rowBytes, args->rows);
+  return 0;
+}
+
+int mark(Context* context, int32_t slot, int32_t stage) {
+  StageClock& clock = context->clocks[slot];
+  const auto now = std::chrono::steady_clock::now();
+  if (stage >= 0)
+    clock.microseconds[stage] += std::chrono::duration<double, std::micro>(now - clock.last).count();
+  clock.last = now;
+  return 0;
+}
+
+int waitStep(Context* context, int32_t slot, double* microseconds, char*, size_t) {
+  std::memcpy(microseconds, context->clocks[slot].microseconds, sizeof context->clocks[slot].microseconds);
+  return 0;
+}
+
+int pageHeadDim(int32_t headDim) {
+  return headDim;
+}
+
 int setKvDType(Context* context, DType dtype) {
   if (dtype != DType::F32 && dtype != DType::F16) return context->fail("KV cache: expected f32 or f16");
   context->kvDType = dtype;
@@ -182,6 +254,16 @@ void fillHostOps(Ops* ops) {
   ops->download = copyBytes;
   ops->sync = synchronize;
   ops->loadDense = loadDense;
+  ops->denseBytes = denseBytes;
+  ops->finishLoading = finishLoading;
+  ops->beginStep = beginStep;
+  ops->stage = stage;
+  ops->resolve = resolve;
+  ops->copyOut = copyOut;
+  ops->mark = mark;
+  ops->endStep = mark;
+  ops->waitStep = waitStep;
+  ops->pageHeadDim = pageHeadDim;
   ops->kvDefault = DType::F32;
   ops->setKvDType = setKvDType;
 }

@@ -2,6 +2,7 @@
 // linked into one addon, so the opaque types of ops.h are defined once, here, as bases that each backend
 // extends.
 #pragma once
+#include <chrono>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdint>
@@ -63,6 +64,12 @@ struct Allocation {
   void* memory;
 };
 
+// Microseconds of one slot's step by stage.
+struct StageClock {
+  std::chrono::steady_clock::time_point last;
+  double microseconds[kMaxStepStages];
+};
+
 struct Context {
   explicit Context(const OpenOptions& openOptions) : options(openOptions) {}
   virtual ~Context();
@@ -76,9 +83,10 @@ struct Context {
   Linear* linears = nullptr;
   Dense* denses = nullptr;
   Allocation* allocations = nullptr;
+  StageClock clocks[kStepSlots] = {};
 };
 
-// Fills the entries of a table that do not compute: memory, dense tensors, errors.
+// Fills the entries of a table that do not compute: memory, dense tensors, the steps' copies, errors.
 void fillHostOps(Ops* ops);
 
 // Whether `source` describes a linear that the host backends can load; false: the reason is in the context's

@@ -7,7 +7,7 @@
 // Rules that hold for every backend:
 //  - An op returns 0, or non-zero after Context::fail(); it never throws, aborts or prints.
 //  - Ops on one context are called from one thread at a time and run in order. They may be asynchronous:
-//    results are visible to the host after sync().
+//    results are visible to the host after sync() or waitStep().
 //  - A row's result depends on nothing but that row's inputs and the weights: the order of every reduction
 //    is fixed by the weight's shape (linear: N and K) and by absolute position (attention), never by how
 //    many rows or sequences are in the call. This makes a request's tokens independent of its batch.
@@ -18,7 +18,7 @@
 
 namespace octavo {
 
-constexpr uint32_t kOpsAbiVersion = 1;
+constexpr uint32_t kOpsAbiVersion = 2;
 constexpr int kBlockSize = 16;    // tokens per KV block (page)
 constexpr int kMaxLogprobs = 20;  // columns of SampleArgs::topIds and topLogprobs
 
@@ -32,6 +32,18 @@ struct Context;  // a backend's own state: device, stream, thread pool, scratch
 struct Linear;   // a backend's own form of one linear layer's weights
 struct Dense;    // a backend's own form of a dense vector or matrix (norm weights, biases, embedding)
 
+// The shape of one linear layer, before any padding.
+struct LinearShape {
+  int64_t n, k;
+  int32_t siluMulPairs;
+};
+
+// What attention layers may differ in.
+struct AttentionShape {
+  int32_t numHeads, numKvHeads, headDim;
+  int32_t slidingWindow;
+};
+
 struct OpenOptions {
   int32_t threads;     // CPU threads; 0 = one per physical core
   int32_t maxRows;     // most token rows of one step: scratch is taken at open, never in a step
@@ -39,6 +51,11 @@ struct OpenOptions {
   int32_t maxSamples;  // most sampled rows of one call to sample
   int32_t maxContext;  // longest sequence (max_model_len)
   int32_t vocabSize;
+  // The model's shapes, each once; valid during the call.
+  const LinearShape* linears;
+  int32_t numLinears;
+  const AttentionShape* attentions;
+  int32_t numAttentions;
 };
 
 // A tensor in host memory (usually a mapped file: may be unaligned for its type, valid until the context
@@ -89,15 +106,20 @@ enum class Epilogue : int32_t {
   Add = 2,      // out += y (residual)
 };
 
-// Activations are f32 on reference and cpu (a GPU backend may keep f16): "act" below. Strides are in
-// elements.
+// Activations are f32 on reference and cpu, f16 on cuda (Ops::activation): "act" below. Strides are in
+// elements. Where activations have 16 bits, rows begin on 16 bytes and strides are multiples of 8: the
+// columns between a width and the next multiple of 8 belong to the row, and are zero wherever a linear reads
+// them.
 struct Rows {
   void* data;      // act [count, width]
   int64_t stride;  // elements from one row to the next, >= width
 };
 
 struct KvLayer {
-  void* pages;  // kv dtype [numBlocks][2][numKvHeads][kBlockSize][headDim]; [..][0] keys, [..][1] values
+  // kv dtype [numBlocks][2][numKvHeads][kBlockSize][Ops::pageHeadDim(headDim)], zeroed at first; [..][0]
+  // keys,
+  // [..][1] values
+  void* pages;
   int32_t numKvHeads;
   int32_t headDim;
 };
@@ -125,6 +147,7 @@ struct LinearArgs {
   const Linear* weight;
   int32_t rows;
   Epilogue epilogue;
+  int32_t floatOut;  // 1: out is f32 whatever the activations are (logits; Epilogue::None)
 };
 
 // Optional per-head RMS norm of q and k (Qwen3), then rotary embedding of q (in place) and k, then k and v
@@ -133,7 +156,7 @@ struct RopeStoreKvArgs {
   Rows qkv;
   int32_t rows;
   const int32_t* positions;    // [rows]
-  const int32_t* slotMapping;  // [rows]: block * kBlockSize + offset
+  const int32_t* slotMapping;  // [rows]: block * kBlockSize + offset; negative: a row that stores nothing
   const float* cosSin;  // [maxContext][rotaryDim]: rotaryDim/2 cosines, then rotaryDim/2 sines; null: no rope
   int32_t rotaryDim;    // <= headDim, even; the rest of a head is left as it is
   int32_t interleaved;  // 0: pairs (i, i + rotaryDim/2) (Hugging Face); 1: pairs (2i, 2i + 1)
@@ -184,7 +207,7 @@ struct GatherRowsArgs {
 };
 
 struct SoftcapArgs {
-  Rows x;  // [rows, width], in place: cap * tanh(x / cap)
+  Rows x;  // f32 [rows, width] (logits), in place: cap * tanh(x / cap)
   int32_t rows, width;
   float cap;
 };
@@ -226,12 +249,95 @@ struct SampleArgs {
   int32_t *rank, *targetRank;
   int32_t* topIds;     // [rows, kMaxLogprobs], descending; entries beyond numTop are untouched
   float* topLogprobs;  // [rows, kMaxLogprobs]
+  // The same rows' parameters (temperature .. maskRow) in host memory, for backends that choose what to
+  // launch by them.
+  const SampleArgs* host;
+};
+
+// One step, from the host's arrays to its results:
+//
+//   beginStep -> stage -> resolve -> body, head -> [stage] -> sample -> copyOut -> endStep
+//   waitStep, from any thread: the results are on the host
+//
+// Two steps may be on their way at once, one per slot; ops run in the order of the calls, whatever the slot.
+constexpr int kStepSlots = 2;
+constexpr int kMaxStepStages = 8;  // stages that mark() tells apart
+
+// What a step is about to compute, in host memory that is valid during the call.
+struct BeginStepArgs {
+  int32_t slot;
+  int32_t numTokens, numSeqs;
+  const int32_t* queryStart;   // [numSeqs + 1]
+  const int32_t* contextLens;  // [numSeqs]
+  int32_t fixedRows;           // 0, or the rows of a captured graph that could be replayed (>= numTokens)
+  int32_t replayable;          // out, 1: that graph computes this step
+};
+
+// Rows of bytes of a block that go to one array of the device.
+struct StagePiece {
+  void* target;                  // device
+  size_t offset;                 // in the block, a multiple of 4
+  size_t rowBytes, targetPitch;  // bytes, multiples of 4; rows lie back to back in the block
+  int32_t rows;
+};
+
+// Brings a block of host memory to the device, beside what is being computed, and puts its pieces in place in
+// order with the ops.
+struct StageArgs {
+  int32_t slot;
+  const void* block;  // from allocHost; unchanged until waitStep(slot)
+  void* staging;      // device, as large; no other step of these two uses it
+  size_t bytes;
+  const StagePiece* pieces;
+  int32_t numPieces;
+};
+
+// Names every row's token and writes it into its sequence's history. ids[r] of -1 - s becomes sampled[s].
+struct ResolveArgs {
+  int32_t* ids;  // [numTokens]
+  int32_t numTokens, numSeqs, numSampled;
+  const int32_t* sampled;          // device, [numSampled]: sampled ids of the previous step
+  const int32_t* queryStart;       // [numSeqs + 1]
+  const int32_t* positions;        // [numTokens]
+  const int32_t* seqSlot;          // [numSeqs]
+  const int32_t* numPromptTokens;  // [numSeqs]
+  int32_t* history;                // [slots, maxContext]
+  int32_t* numPrompt;              // [slots]
+  int32_t maxContext, vocabSize;
+  // 0, or the rows of a captured graph: rows [numTokens, fixedRows) become token 0 at position 0 and store
+  // nothing; rows [numTokens, fixedRows) of sampleRows become row 0.
+  int32_t fixedRows;
+  int32_t *fixedPositions, *fixedSlotMapping, *fixedSampleRows;
+};
+
+// Rows of bytes from the device to the host.
+struct CopyOutArgs {
+  void* target;  // from allocHost
+  size_t targetPitch;
+  const void* source;  // device; not written before waitStep has returned
+  size_t sourcePitch, rowBytes;
+  int32_t rows;
+};
+
+struct Graph;  // ops captured to be replayed; belongs to its context
+
+// What a device is, before anything is opened on it.
+struct DeviceDescription {
+  char name[128];
+  char isa[32];                      // "sm_90"
+  char driver[64];                   // version
+  uint64_t totalMemory, freeMemory;  // bytes
 };
 
 struct Ops {
   uint32_t abiVersion;  // kOpsAbiVersion
   const char* name;     // "reference", "cpu", ...
-  DType activation;     // type of every Rows
+  DType activation;     // type of every Rows: F32 or F16
+
+  // The device, or non-zero with one line that says why there is none. Null: the host's processor and memory.
+  int (*describe)(DeviceDescription*, char* reason, size_t reasonSize);
+  // Bytes that open() takes, beside the weights and what alloc() is asked for.
+  size_t (*scratchBytes)(const OpenOptions*);
 
   Context* (*open)(const OpenOptions*, char* error,
                    size_t errorSize);        // null on failure, with the reason in error
@@ -243,7 +349,8 @@ struct Ops {
   void (*release)(Context*, void*);
   void* (*allocHost)(Context*, size_t bytes);
   void (*releaseHost)(Context*, void*);
-  int (*upload)(Context*, void* dst, const void* src, size_t bytes);
+  int (*upload)(Context*, void* dst, const void* src, size_t bytes);  // src may change afterwards
+  // In order with the ops; dst holds the bytes once sync() or waitStep() has returned.
   int (*download)(Context*, void* dst, const void* src, size_t bytes);
   int (*sync)(Context*);
 
@@ -251,7 +358,9 @@ struct Ops {
   // keep != 0 may go on reading the source in place until the context closes (an embedding in a mapped file).
   Linear* (*loadLinear)(Context*, const LinearSource*);
   Dense* (*loadDense)(Context*, const HostTensor*, int keep);
-  size_t (*linearBytes)(const LinearSource*);  // what loadLinear will take
+  size_t (*linearBytes)(const LinearSource*);         // what loadLinear will take
+  size_t (*denseBytes)(const HostTensor*, int keep);  // what loadDense will take
+  int (*finishLoading)(Context*);  // after the last weight: all of them are in place, staging memory is gone
 
   int (*embed)(Context*, const EmbedArgs*);
   int (*rmsNorm)(Context*, const RmsNormArgs*);
@@ -264,8 +373,28 @@ struct Ops {
   int (*softcap)(Context*, const SoftcapArgs*);
   int (*sample)(Context*, const SampleArgs*);
 
-  DType kvDefault;                     // KV page type when none is asked for
-  int (*setKvDType)(Context*, DType);  // before the first op; non-zero: this backend has no kernels for it
+  // The step (drawn above).
+  int (*beginStep)(Context*, BeginStepArgs*);
+  int (*stage)(Context*, const StageArgs*);
+  int (*resolve)(Context*, const ResolveArgs*);
+  int (*copyOut)(Context*, const CopyOutArgs*);  // beside the ops that follow
+  // The time from the previous mark of this slot (or beginStep) belongs to `stage`; -1: to none.
+  int (*mark)(Context*, int32_t slot, int32_t stage);
+  int (*endStep)(Context*, int32_t slot, int32_t stage);  // the last mark, after the last copyOut
+  // Waits for endStep(slot): its results are on the host. microseconds [kMaxStepStages] are added up by
+  // stage. May be called from another thread than the ops, one at a time.
+  int (*waitStep)(Context*, int32_t slot, double* microseconds, char* error, size_t errorSize);
+
+  // Capturing: the ops between the two calls are recorded instead of run. Null: a backend without graphs. A
+  // replay reads rows, lengths and pages from the same device arrays as the capture; beginStep and resolve
+  // with its rows in fixedRows go before.
+  int (*beginCapture)(Context*);
+  Graph* (*endCapture)(Context*);
+  int (*replay)(Context*, Graph*);
+
+  DType kvDefault;                      // KV page type when none is asked for
+  int (*setKvDType)(Context*, DType);   // before the first op; non-zero: this backend has no kernels for it
+  int (*pageHeadDim)(int32_t headDim);  // values of a head in a page, >= headDim; 0: no kernels for it
   int (*numThreads)(const Context*);
 };
 

@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "check.h"
 #include "runner.h"
+#include "shapes.h"
 #include "spec_reader.h"
 #include "weights.h"
 
@@ -184,6 +185,11 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
     result.Set("availableMemory", toNumber(env, device.availableMemory));
     result.Set("threads", Napi::Number::New(env, device.threads));
     result.Set("isa", Napi::String::New(env, device.isa));
+    result.Set("driver", Napi::String::New(env, device.driver));
+    result.Set("hostMemory", Napi::Boolean::New(env, device.hostMemory));
+    result.Set("graphs", Napi::Boolean::New(env, device.graphs));
+    result.Set("activationBytes", Napi::Number::New(env, device.activationBytes));
+    result.Set("kvCacheDtype", Napi::String::New(env, device.kvCacheDtype == DType::F16 ? "f16" : "f32"));
     return result;
   });
 }
@@ -197,10 +203,31 @@ Napi::Value measureWeights(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value measureScratch(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Ops& ops = findBackend(argument(info, 0, "device").string());
+    const Program program = readProgram(argument(info, 1, "program"));
+    validateProgram(program);
+    const RunnerSizes sizes = readSizes(argument(info, 2, "sizes"));
+    validateSizes(sizes);
+    const Shapes shapes(program, sizes, 0);
+    return toNumber(info.Env(), ops.scratchBytes ? ops.scratchBytes(&shapes.options()) : 0);
+  });
+}
+
+Napi::Value pageHeadDim(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Ops& ops = findBackend(argument(info, 0, "device").string());
+    return Napi::Number::New(info.Env(), ops.pageHeadDim(argument(info, 1, "headDim").int32()));
+  });
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::String::New(env, OCTAVO_VERSION));
   exports.Set("describeDevice", Napi::Function::New(env, describe, "describeDevice"));
   exports.Set("weightBytes", Napi::Function::New(env, measureWeights, "weightBytes"));
+  exports.Set("scratchBytes", Napi::Function::New(env, measureScratch, "scratchBytes"));
+  exports.Set("pageHeadDim", Napi::Function::New(env, pageHeadDim, "pageHeadDim"));
   exports.Set("Runner", RunnerObject::define(env));
   return exports;
 }

@@ -101,6 +101,26 @@ inline ArenaLayout makeLayout(const RunnerSizes& s, int32_t vocabSize, bool keep
   return layout;
 }
 
+// The outputs alone, as the device keeps them for each slot.
+inline ArenaLayout makeOutputLayout(const RunnerSizes& s) {
+  const size_t R = s.maxNumSamples;
+  ArenaLayout layout;
+#define OCTAVO_APPEND(name, type, kind, length) appendArray(layout, #name, kind, sizeof(type), length);
+  OCTAVO_ARENA_OUTPUTS(OCTAVO_APPEND)
+#undef OCTAVO_APPEND
+  return layout;
+}
+
+inline ArenaView viewOutputs(void* memory, const ArenaLayout& layout) {
+  ArenaView view;
+  size_t next = 0;
+  auto at = [&] { return static_cast<char*>(memory) + layout.entries[next++].offset; };
+#define OCTAVO_VIEW(name, type, kind, length) view.name = reinterpret_cast<type*>(at());
+  OCTAVO_ARENA_OUTPUTS(OCTAVO_VIEW)
+#undef OCTAVO_VIEW
+  return view;
+}
+
 // Views over `memory`, laid out by `layout`.
 inline ArenaView viewArena(void* memory, const ArenaLayout& layout) {
   ArenaView view;

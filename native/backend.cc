@@ -57,8 +57,8 @@ const Ops& checkedTable(const std::string& device, const Ops* ops) {
   if (ops->abiVersion != kOpsAbiVersion)
     fail(code::kDevice, "device ", device, ": expected ops version ", kOpsAbiVersion, ", got ",
          ops->abiVersion);
-  // Logits are read as f32, wherever they come from.
-  if (ops->activation != DType::F32) fail(code::kDevice, "device ", device, ": expected f32 activations");
+  if (ops->activation != DType::F32 && ops->activation != DType::F16)
+    fail(code::kDevice, "device ", device, ": expected f32 or f16 activations");
   return *ops;
 }
 
@@ -85,16 +85,32 @@ const Ops& findBackend(const std::string& device) {
 }
 
 DeviceInfo describeDevice(const std::string& device, int32_t threads) {
-  findBackend(device);
+  const Ops& ops = findBackend(device);
   checkRange(threads, 0, kMaxThreads, "threads");
-  const HostMemory memory = readHostMemory();
   DeviceInfo info;
   info.device = device;
+  info.activationBytes = static_cast<int32_t>(dtypeSize(ops.activation));
+  info.kvCacheDtype = ops.kvDefault;
+  info.graphs = ops.beginCapture != nullptr;
+  info.threads = threads > 0 ? threads : physicalCores();
+  if (ops.describe) {
+    DeviceDescription description{};
+    char reason[256] = "";
+    if (ops.describe(&description, reason, sizeof reason) != 0)
+      fail(code::kDevice, "device ", device, ": ", reason);
+    info.description = description.name;
+    info.isa = description.isa;
+    info.driver = description.driver;
+    info.totalMemory = description.totalMemory;
+    info.availableMemory = description.freeMemory;
+    info.hostMemory = false;
+    return info;
+  }
+  const HostMemory memory = readHostMemory();
   info.description = processorName();
   info.isa = device == "cpu" ? cpuIsa() : "generic";
   info.totalMemory = memory.total;
   info.availableMemory = memory.available;
-  info.threads = threads > 0 ? threads : physicalCores();
   return info;
 }
 

@@ -18,12 +18,15 @@ const Ops& findBackend(const std::string& device);
 
 // Twin of DeviceInfo in src/runner/addon.ts; memory in bytes.
 struct DeviceInfo {
-  std::string device, description, isa;
+  std::string device, description, isa, driver;
   uint64_t totalMemory = 0, availableMemory = 0;
   int32_t threads = 0;
+  bool hostMemory = true, graphs = false;
+  int32_t activationBytes = 4;
+  DType kvCacheDtype = DType::F32;
 };
 
-// `threads` 0: one per physical core.
+// `threads` 0: one per physical core. Throws ERR_OCTAVO_DEVICE with one line where the backend has no device.
 DeviceInfo describeDevice(const std::string& device, int32_t threads);
 
 // Most threads that may be asked for.

@@ -28,8 +28,11 @@ void Playback::takeKvPages(const RunnerSpec& spec) {
   for (size_t i = 0; i < spec.program.kvLayers.size(); i++) {
     const KvLayerPlan& plan = spec.program.kvLayers[i];
     const std::string purpose = concat("KV cache of layer ", i);
-    const size_t bytes = checkedProduct(purpose, {sizes_.numBlocks, 2, plan.numKvHeads, kBlockSize,
-                                                  plan.headDim, int64_t(dtypeSize(spec.kvCacheDtype))});
+    const int32_t headDim = device_.ops.pageHeadDim(plan.headDim);
+    check(headDim >= plan.headDim, concat("program.kvLayers[", i, "].headDim"),
+          concat("a head size that ", device_.ops.name, " has kernels for").c_str(), plan.headDim);
+    const size_t bytes = checkedProduct(purpose, {sizes_.numBlocks, 2, plan.numKvHeads, kBlockSize, headDim,
+                                                  int64_t(dtypeSize(spec.kvCacheDtype))});
     kvLayers_.push_back({device_.alloc(bytes, purpose), plan.numKvHeads, plan.headDim});
     kvCacheBytes_ += bytes;
   }
@@ -37,11 +40,12 @@ void Playback::takeKvPages(const RunnerSpec& spec) {
 
 void Playback::takeWorkspace(const Program& program) {
   const std::string purpose = "activations";
-  const int64_t element = sizeof(float);
+  const int64_t element = static_cast<int64_t>(dtypeSize(device_.ops.activation));
   const size_t tokens = checkedProduct(purpose, {program.tokenColumns, sizes_.maxNumTokens, element});
-  const size_t samples = checkedProduct(purpose, {program.sampleColumns, sizes_.logitsRows, element});
-  tokenArea_ = static_cast<float*>(device_.alloc(tokens, purpose));
-  sampleArea_ = static_cast<float*>(device_.alloc(samples, purpose));
+  const size_t samples =
+      checkedProduct(purpose, {program.sampleColumns, sizes_.logitsRows, int64_t(sizeof(float))});
+  tokenArea_ = static_cast<char*>(device_.alloc(tokens, purpose));
+  sampleArea_ = static_cast<char*>(device_.alloc(samples, purpose));
   workspaceBytes_ += tokens + samples;
 }
 
@@ -73,11 +77,35 @@ Rows Playback::rowsOf(const Program& program, int32_t buffer, int32_t column) co
   const BufferPlan& plan = program.buffers[buffer];
   const bool tokens = plan.rows == RowClass::Tokens;
   const int64_t maxRows = tokens ? sizes_.maxNumTokens : sizes_.logitsRows;
-  return {(tokens ? tokenArea_ : sampleArea_) + plan.column * maxRows + column, plan.width};
+  const int64_t element =
+      buffer == program.logits ? sizeof(float) : static_cast<int64_t>(dtypeSize(device_.ops.activation));
+  const int64_t columnBytes = tokens ? element : sizeof(float);
+  char* area = (tokens ? tokenArea_ : sampleArea_) + plan.column * maxRows * columnBytes;
+  // Buffers are planned in whole groups of 16 columns, so a stride rounded up to 8 stays inside.
+  const int64_t stride = element == sizeof(float) ? plan.width : (plan.width + 7) / 8 * 8;
+  if (element != sizeof(float))
+    check(column % 8 == 0, concat("program.buffers[", buffer, "]"), "outputs that begin on a multiple of 8",
+          column);
+  return {area + column * element, stride};
+}
+
+// With 16-bit activations the logits alone are f32: a linear writes them, a softcap may follow.
+void Playback::checkLogits(const Program& program, const Instruction& instruction) const {
+  if (device_.ops.activation == DType::F32) return;
+  const bool softcap = instruction.opcode == Opcode::Softcap, linear = instruction.opcode == Opcode::Linear;
+  const bool writesLogits = instruction.args[0] == program.logits;
+  const bool fits = linear ? instruction.args[2] != program.logits &&
+                                 (!writesLogits || instruction.args[4] == int32_t(Epilogue::None))
+                           : writesLogits == softcap;
+  check(fits, concat("program.code[", instruction.start, "]"),
+        concat("logits that a plain linear or a softcap writes, as ", device_.ops.name, " has them in f32")
+            .c_str(),
+        static_cast<int32_t>(instruction.opcode));
 }
 
 void Playback::bind(const Program& program, const LoadedWeights& weights) {
   for (const Instruction& instruction : readTape(program)) {
+    checkLogits(program, instruction);
     std::vector<Arguments>& tape = instruction.start < program.headStart ? body_ : head_;
     tape.push_back(bindInstruction(program, weights, instruction));
   }
@@ -102,7 +130,12 @@ Playback::Arguments Playback::bindInstruction(const Program& program, const Load
                          width,
                          floatArgument(a[3])};
     case Opcode::Linear:
-      return LinearArgs{rows(a[2]), rows(a[0], a[1]), weights.linears[a[3]], 0, static_cast<Epilogue>(a[4])};
+      return LinearArgs{rows(a[2]),
+                        rows(a[0], a[1]),
+                        weights.linears[a[3]],
+                        0,
+                        static_cast<Epilogue>(a[4]),
+                        a[0] == program.logits ? 1 : 0};
     case Opcode::RopeStoreKv:
       return bindRopeStoreKv(program, weights, a);
     case Opcode::Attention:

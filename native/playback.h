@@ -58,6 +58,7 @@ class Playback {
   void takeWorkspace(const Program& program);
   void takeRopeTables(const std::vector<RopePlan>& ropes);
   Rows rowsOf(const Program& program, int32_t buffer, int32_t column = 0) const;
+  void checkLogits(const Program& program, const Instruction& instruction) const;
   Arguments bindInstruction(const Program& program, const LoadedWeights& weights,
                             const Instruction& instruction) const;
   Arguments bindRopeStoreKv(const Program& program, const LoadedWeights& weights, const int32_t* a) const;
@@ -71,8 +72,8 @@ class Playback {
   size_t kvCacheBytes_ = 0, workspaceBytes_ = 0;
   std::vector<KvLayer> kvLayers_;
   std::vector<Rope> ropes_;
-  float* tokenArea_ = nullptr;   // [tokenColumns * maxNumTokens]
-  float* sampleArea_ = nullptr;  // [sampleColumns * logitsRows]
+  char* tokenArea_ = nullptr;   // act [tokenColumns * maxNumTokens]
+  char* sampleArea_ = nullptr;  // f32 or act [sampleColumns * logitsRows], 4 bytes a column: logits are f32
   const float* logits_ = nullptr;
   std::vector<Arguments> body_, head_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "check.h"
+#include "shapes.h"
 
 namespace octavo {
 
@@ -17,6 +18,10 @@ RunnerSpec validated(RunnerSpec spec) {
   checkRange(spec.threads, 0, kMaxThreads, "spec.threads");
   validateSizes(spec.sizes);
   validateProgram(spec.program);
+  for (size_t i = 0; i < spec.graphRows.size(); i++)
+    checkRange(spec.graphRows[i], i ? spec.graphRows[i - 1] + 1 : 1,
+               std::min({spec.sizes.maxNumTokens, spec.sizes.maxNumSeqs, spec.sizes.logitsRows}),
+               concat("spec.graphRows[", i, "]"));
   const int64_t files = static_cast<int64_t>(spec.files.size());
   auto checkFile = [&](const TensorSource& tensor) {
     if (tensor.present)
@@ -96,15 +101,9 @@ Runner::Slot& Runner::slotAt(int32_t slot, const char* method) {
 }
 
 std::shared_ptr<Device> Runner::openDevice() const {
-  OpenOptions options{};
-  options.threads = spec_.threads;
-  options.maxRows = spec_.sizes.maxNumTokens;
-  options.maxSeqs = spec_.sizes.maxNumSeqs;
-  options.maxSamples = spec_.sizes.logitsRows;
-  options.maxContext = spec_.sizes.maxModelLen;
-  options.vocabSize = spec_.program.vocabSize;
+  const Shapes shapes(spec_.program, spec_.sizes, spec_.threads);
   char error[256] = "";
-  Context* context = ops_.open(&options, error, sizeof(error));
+  Context* context = ops_.open(&shapes.options(), error, sizeof(error));
   if (!context) fail(code::kDevice, "device ", spec_.device, " did not open: ", error);
   auto device = std::make_shared<Device>(ops_, context);
   if (ops_.setKvDType(context, spec_.kvCacheDtype) != 0)
@@ -133,7 +132,9 @@ MemoryUse Runner::load(const Progress& progress) {
   loaded.playback = std::make_unique<Playback>(*loaded.device, spec_);
   const LoadedWeights weights =
       loadWeights(*loaded.device, spec_.program, spec_.files, spec_.dummySeed, progress);
+  loaded.device->expect(ops_.finishLoading(loaded.device->context), "load");
   loaded.playback->bind(spec_.program, weights);
+  if (ops_.beginCapture) loaded.step->capture(*loaded.playback, spec_.graphRows);
   const MemoryUse use{weightBytes(ops_, spec_.program), loaded.playback->kvCacheBytes(),
                       loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() +
                           kNumSlots * (layout_.bytes + privateLayout_.bytes)};
@@ -169,6 +170,7 @@ void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling
   if (!deferSampling) checker_.checkSampling(slot.view, counts.numSamples);
   copyBatch(slot, counts);
   if (!deferSampling) copySampling(slot, counts.numSamples);
+  slot.job.slot = index;
   slot.job.counts = counts;
   slot.job.inputs = slot.copy;
   slot.job.outputs = slot.view;
@@ -182,7 +184,7 @@ void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling
   {
     std::lock_guard<std::mutex> lock(mutex_);
     slot.samplingReady = !deferSampling;
-    slot.done = false;
+    slot.enqueued = false;
     slot.error.clear();
     queue_.push_back(&slot);
   }
@@ -214,11 +216,19 @@ void Runner::collect(int32_t index) {
     require(!(other.inFlight && other.deferred && other.number <= slot.number), "collect",
             "sample() to have followed every launch with deferSampling up to this one");
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return slot.done; });
+  changed_.wait(lock, [&] { return slot.enqueued; });
+  lock.unlock();
   slot.inFlight = false;
-  if (slot.error.empty()) return;
+  if (failure_.empty()) failure_ = slot.error;
+  if (failure_.empty()) {
+    try {
+      return loaded_.step->finish(slot.job);
+    } catch (const Error& error) {
+      failure_ = error.what();
+    }
+  }
   lifecycle_ = Lifecycle::Failed;
-  throw Error(code::kDevice, slot.error);
+  throw Error(code::kDevice, failure_);
 }
 
 void Runner::close() {
@@ -235,6 +245,8 @@ void Runner::stop() {
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
   lifecycle_ = Lifecycle::Closed;
+  // The device may still be writing into the arenas. What it has to say no longer matters.
+  if (loaded_.device) ops_.sync(loaded_.device->context);
   for (Slot& slot : slots_) slot = Slot();
   loaded_.playback.reset();
   loaded_.step.reset();
@@ -294,7 +306,7 @@ void Runner::computeLoop() {
 void Runner::computeStep(Slot& slot) {
   if (deviceError_.empty()) {
     try {
-      if (!loaded_.step->run(*loaded_.playback, slot.job)) deviceError_ = "the runner was closed";
+      if (!loaded_.step->enqueue(*loaded_.playback, slot.job)) deviceError_ = "the runner was closed";
     } catch (const std::exception& error) {
       deviceError_ = error.what();
       if (deviceError_.empty()) deviceError_ = "no reason given";
@@ -303,7 +315,7 @@ void Runner::computeStep(Slot& slot) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     slot.error = deviceError_;
-    slot.done = true;
+    slot.enqueued = true;
   }
   changed_.notify_all();
 }

@@ -3,8 +3,9 @@
 //   open --load--> ready <--launch / collect--> busy          any --close--> closed
 //                    \---- collect of a launch that failed ----> failed
 //
-// One caller's thread; launches are validated on it and computed in order on a thread of the runner's own. At
-// most two launches, one per slot, are uncollected.
+// One caller's thread; launches are validated on it and computed, or handed to the device, in order on a
+// thread of the runner's own. collect waits for the device. At most two launches, one per slot, are
+// uncollected.
 //
 // deferSampling: the body and the logits of the first logitsRows sample rows are computed at once; the step
 // then waits for sample(slot), and the remaining slices, if there are any, follow it. So any number of sample
@@ -28,8 +29,6 @@
 #include "weights.h"
 
 namespace octavo {
-
-constexpr int kNumSlots = 2;
 
 // Host memory of one arena. Shared by the runner and whoever shows it to JavaScript; keeps its device open.
 class ArenaMemory {
@@ -87,8 +86,8 @@ class Runner {
     uint64_t number = 0;    // of the launch
     StepJob job;
     // Guarded by mutex_.
-    bool samplingReady = false, done = false;
-    std::string error;  // of the finished launch
+    bool samplingReady = false, enqueued = false;
+    std::string error;  // of the launch on its way to the device
   };
 
   // Everything made by load().
@@ -126,6 +125,7 @@ class Runner {
   std::deque<Slot*> queue_;  // guarded by mutex_
   bool stopping_ = false;    // guarded by mutex_
   std::string deviceError_;  // compute thread: first failure; later launches share it
+  std::string failure_;      // caller's thread: why the runner has failed
 };
 
 }  // namespace octavo

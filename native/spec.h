@@ -29,6 +29,8 @@ struct RunnerSpec {
   DType kvCacheDtype = DType::F32;
   bool keepLogits = false;
   uint32_t dummySeed = 0;
+  // Rows of the graphs to be captured for decoding, ascending; backends without graphs take no notice.
+  std::vector<int32_t> graphRows;
 };
 
 // Ranges of the sizes, and that they agree with each other.

@@ -59,18 +59,6 @@ BufferPlan readBuffer(const Field& field) {
           field.get("width").int32(), field.get("column").int32()};
 }
 
-RunnerSizes readSizes(const Field& field) {
-  RunnerSizes sizes;
-  sizes.maxNumTokens = field.get("maxNumTokens").int32();
-  sizes.maxNumSeqs = field.get("maxNumSeqs").int32();
-  sizes.maxNumSamples = field.get("maxNumSamples").int32();
-  sizes.maxModelLen = field.get("maxModelLen").int32();
-  sizes.maxBlocksPerSeq = field.get("maxBlocksPerSeq").int32();
-  sizes.numBlocks = field.get("numBlocks").int32();
-  sizes.logitsRows = field.get("logitsRows").int32();
-  return sizes;
-}
-
 }  // namespace
 
 template <typename Got>
@@ -199,6 +187,18 @@ Program readProgram(const Field& field) {
   return program;
 }
 
+RunnerSizes readSizes(const Field& field) {
+  RunnerSizes sizes;
+  sizes.maxNumTokens = field.get("maxNumTokens").int32();
+  sizes.maxNumSeqs = field.get("maxNumSeqs").int32();
+  sizes.maxNumSamples = field.get("maxNumSamples").int32();
+  sizes.maxModelLen = field.get("maxModelLen").int32();
+  sizes.maxBlocksPerSeq = field.get("maxBlocksPerSeq").int32();
+  sizes.numBlocks = field.get("numBlocks").int32();
+  sizes.logitsRows = field.get("logitsRows").int32();
+  return sizes;
+}
+
 RunnerSpec readSpec(const Field& field) {
   static const DType kKvTypes[] = {DType::F32, DType::F16};
   RunnerSpec spec;
@@ -216,6 +216,7 @@ RunnerSpec readSpec(const Field& field) {
   const int64_t seed = field.get("dummySeed").int64();
   checkRange(seed, 0, std::numeric_limits<uint32_t>::max(), "spec.dummySeed");
   spec.dummySeed = static_cast<uint32_t>(seed);
+  spec.graphRows = field.get("graphRows").int32Array();
   return spec;
 }
 

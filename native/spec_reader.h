@@ -43,5 +43,6 @@ class Field {
 
 RunnerSpec readSpec(const Field& spec);
 Program readProgram(const Field& program);
+RunnerSizes readSizes(const Field& sizes);
 
 }  // namespace octavo

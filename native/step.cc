@@ -8,204 +8,278 @@ namespace octavo {
 
 namespace {
 
-// Microseconds since it was made or last asked.
-class Stopwatch {
- public:
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const double elapsed = std::chrono::duration<double, std::micro>(now - last_).count();
-    last_ = now;
-    return elapsed;
-  }
+// Bytes of the arrays that stageBatch() and stageSampling() may send, each on a whole cache line.
+size_t batchBytes(const RunnerSizes& s) {
+  const size_t words = 3 * size_t(s.maxNumTokens) + 4 * size_t(s.maxNumSeqs) + 1 +
+                       size_t(s.maxNumSeqs) * s.maxBlocksPerSeq + 3 * size_t(s.maxNumSamples);
+  return words * sizeof(int32_t);
+}
 
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
+size_t samplingBytes(const RunnerSizes& s, int32_t vocabSize) {
+  const size_t perRow = 14 + 2 * kMaxBiasPerRow + size_t(maskWords(vocabSize));
+  return (perRow * size_t(s.maxNumSamples) + 1) * sizeof(int32_t);
+}
 
 }  // namespace
 
 StepPlayer::StepPlayer(const Device& device, const RunnerSpec& spec, const ArenaLayout& layout)
-    : device_(device),
-      sizes_(spec.sizes),
-      vocabSize_(spec.program.vocabSize),
-      numPromptHost_(spec.sizes.maxNumSeqs, 0) {
-  on_ = viewArena(device.alloc(layout.bytes, "step inputs"), layout);
+    : device_(device), sizes_(spec.sizes), vocabSize_(spec.program.vocabSize) {
+  auto take = [&](size_t bytes, const char* purpose) {
+    workspaceBytes_ += bytes;
+    return device_.alloc(bytes, purpose);
+  };
+  on_ = viewArena(take(layout.bytes, "step inputs"), layout);
   const size_t history =
       checkedProduct("token history", {sizes_.maxNumSeqs, sizes_.maxModelLen, int64_t(sizeof(int32_t))});
-  history_ = static_cast<int32_t*>(device.alloc(history, "token history"));
-  const size_t prompt = static_cast<size_t>(sizes_.maxNumSeqs) * sizeof(int32_t);
-  numPrompt_ = static_cast<int32_t*>(device.alloc(prompt, "prompt lengths"));
-  workspaceBytes_ = layout.bytes + history + prompt;
-  sampled_.reserve(sizes_.maxNumSamples);
-}
-
-template <typename T>
-void StepPlayer::up(T* target, const T* source, int64_t first, int64_t count) const {
-  if (count <= 0) return;
-  device_.expect(
-      device_.ops.upload(device_.context, target + first, source + first, size_t(count) * sizeof(T)),
-      "upload");
-}
-
-template <typename T>
-void StepPlayer::down(T* target, const T* source, int64_t count) const {
-  device_.expect(device_.ops.download(device_.context, target, source, size_t(count) * sizeof(T)),
-                 "download");
-}
-
-bool StepPlayer::run(const Playback& playback, StepJob& job) {
-  double timings[kNumTimings] = {};
-  Stopwatch total, watch;
-  applyHistory(job);
-  resolveIds(job);
-  copyIn(job);
-  const StepInputs step{job.counts.numTokens, job.counts.numSeqs, on_.inputIds,    on_.positions,
-                        on_.slotMapping,      on_.queryStart,     on_.contextLens, on_.blockTables};
-  timings[kCopyIn] = watch.lap();
-  playback.playBody(step);
-  timings[kForward] = watch.lap();
-  for (int32_t first = 0; first == 0 || first < job.counts.numSamples; first += sizes_.logitsRows) {
-    const int32_t count = std::min(sizes_.logitsRows, job.counts.numSamples - first);
-    if (count > 0) playback.playHead(step, on_.sampleRows + first, count);
-    timings[kHead] += watch.lap();
-    if (first == 0) {
-      // The logits of the first slice are computed while masks are still being made.
-      device_.expect(device_.ops.sync(device_.context), "sync");
-      if (!job.waitForSampling()) return false;
-      watch.lap();  // waiting is nobody's work
-      copyInSampling(job);
-      timings[kCopyIn] += watch.lap();
-    }
-    if (count > 0) sampleSlice(playback, job, first, count);
-    timings[kSample] += watch.lap();
+  history_ = static_cast<int32_t*>(take(history, "token history"));
+  numPrompt_ = static_cast<int32_t*>(take(size_t(sizes_.maxNumSeqs) * sizeof(int32_t), "prompt lengths"));
+  const ArenaLayout outputs = makeOutputLayout(sizes_);
+  for (SlotMemory& slot : slots_) {
+    slot.out = viewOutputs(take(outputs.bytes, "step outputs"), outputs);
+    slot.batch = std::make_unique<StageBlock>(device_, batchBytes(sizes_), "step inputs");
+    slot.sampling =
+        std::make_unique<StageBlock>(device_, samplingBytes(sizes_, vocabSize_), "sampling parameters");
+    workspaceBytes_ += slot.batch->bytes() + slot.sampling->bytes();
   }
+}
+
+StepInputs StepPlayer::stepInputs(int32_t numTokens, int32_t numSeqs) const {
+  return {numTokens,       numSeqs,        on_.inputIds,    on_.positions,
+          on_.slotMapping, on_.queryStart, on_.contextLens, on_.blockTables};
+}
+
+void StepPlayer::capture(const Playback& playback, const std::vector<int32_t>& buckets) {
+  for (const int32_t rows : buckets) {
+    device_.expect(device_.ops.beginCapture(device_.context), "capture");
+    const StepInputs step = stepInputs(rows, rows);
+    playback.playBody(step);
+    playback.playHead(step, on_.sampleRows, rows);
+    Graph* graph = device_.ops.endCapture(device_.context);
+    device_.expect(graph ? 0 : 1, "capture");
+    graphs_.push_back({rows, graph});
+  }
+}
+
+bool StepPlayer::enqueue(const Playback& playback, StepJob& job) {
+  const CapturedGraph* graph = begin(job);
+  applyHistory(job);
+  stageBatch(job);
+  resolve(job, graph ? graph->rows : 0);
+  mark(job, kCopyIn);
+  const StepInputs step = stepInputs(job.counts.numTokens, job.counts.numSeqs);
+  if (graph) {
+    device_.expect(device_.ops.replay(device_.context, graph->graph), "replay");
+  } else {
+    playback.playBody(step);
+  }
+  mark(job, kForward);
+  if (!sampleRows(playback, job, step, graph != nullptr)) return false;
   copyOut(job);
-  timings[kCopyOut] = watch.lap();
-  timings[kTotal] = total.lap();
-  std::copy(timings, timings + kNumTimings, job.outputs.timings);
+  device_.expect(device_.ops.endStep(device_.context, job.slot, kCopyOut), "end of step");
+  previousSlot_ = job.slot;
+  previousSamples_ = job.counts.numSamples;
   return true;
+}
+
+void StepPlayer::finish(StepJob& job) const {
+  double microseconds[kMaxStepStages] = {};
+  char reason[256] = "";
+  if (device_.ops.waitStep(device_.context, job.slot, microseconds, reason, sizeof reason) != 0)
+    fail(code::kDevice, device_.ops.name, " step failed: ", reason[0] ? reason : "no reason given");
+  std::copy(microseconds, microseconds + kTotal, job.outputs.timings);
+  job.outputs.timings[kTotal] = 0;
+  for (int stage = 0; stage < kTotal; stage++) job.outputs.timings[kTotal] += microseconds[stage];
+  for (int32_t r = 0; r < job.counts.numSamples; r++)
+    if (job.outputs.sampledIds[r] < 0 || job.outputs.sampledIds[r] >= vocabSize_)
+      fail(code::kDevice, "sampledIds[", r, "]: expected an id in [0, ", vocabSize_ - 1, "], got ",
+           job.outputs.sampledIds[r]);
+}
+
+const StepPlayer::CapturedGraph* StepPlayer::begin(const StepJob& job) const {
+  const BatchCounts& counts = job.counts;
+  const CapturedGraph* graph = nullptr;
+  if (counts.numSeqs == counts.numTokens && counts.numSamples == counts.numTokens)
+    for (const CapturedGraph& candidate : graphs_)
+      if (!graph && candidate.rows >= counts.numTokens) graph = &candidate;
+  BeginStepArgs args{};
+  args.slot = job.slot;
+  args.numTokens = counts.numTokens;
+  args.numSeqs = counts.numSeqs;
+  args.queryStart = job.inputs.queryStart;
+  args.contextLens = job.inputs.contextLens;
+  args.fixedRows = graph ? graph->rows : 0;
+  device_.expect(device_.ops.beginStep(device_.context, &args), "begin of step");
+  return args.replayable ? graph : nullptr;
 }
 
 void StepPlayer::applyHistory(const StepJob& job) {
   for (const HistoryUpdate& update : job.history) {
     int32_t* row = history_ + int64_t(update.seqSlot) * sizes_.maxModelLen;
-    up(row, update.tokens.data(), 0, int64_t(update.tokens.size()));
+    const size_t bytes = update.tokens.size() * sizeof(int32_t);
+    device_.expect(device_.ops.upload(device_.context, row, update.tokens.data(), bytes), "upload");
   }
+}
+
+void StepPlayer::stageBatch(const StepJob& job) {
+  const ArenaView& in = job.inputs;
+  const int32_t tokens = job.counts.numTokens, seqs = job.counts.numSeqs, samples = job.counts.numSamples;
+  StageBlock& block = *slots_[job.slot].batch;
+  block.clear();
+  for (auto array : {&ArenaView::inputIds, &ArenaView::positions, &ArenaView::slotMapping})
+    block.add(on_.*array, in.*array, 0, tokens);
+  block.add(on_.queryStart, in.queryStart, 0, seqs + 1);
+  for (auto array : {&ArenaView::contextLens, &ArenaView::seqSlot, &ArenaView::numPromptTokens})
+    block.add(on_.*array, in.*array, 0, seqs);
+  for (auto array : {&ArenaView::sampleRows, &ArenaView::rowSlot, &ArenaView::rowPosition})
+    block.add(on_.*array, in.*array, 0, samples);
+  const int32_t longest = *std::max_element(in.contextLens, in.contextLens + seqs);
+  block.addRows(on_.blockTables, in.blockTables, (longest + kBlockSize - 1) / kBlockSize,
+                sizes_.maxBlocksPerSeq, seqs);
+  block.send(job.slot);
 }
 
 // A negative id -1 - r is the token sampled in row r of the previous launch; the launch was only accepted for
 // rows that it had.
-void StepPlayer::resolveIds(StepJob& job) const {
-  int32_t* ids = job.inputs.inputIds;
-  for (int32_t row = 0; row < job.counts.numTokens; row++) {
-    if (ids[row] >= 0) continue;
-    const size_t previous = static_cast<size_t>(-1 - ids[row]);
-    if (previous >= sampled_.size())
-      fail(code::kDevice, "inputIds[", row, "]: row ", previous, " was never sampled");
-    ids[row] = sampled_[previous];
-  }
-}
-
-void StepPlayer::copyIn(StepJob& job) {
-  const ArenaView& in = job.inputs;
-  const int32_t tokens = job.counts.numTokens, seqs = job.counts.numSeqs, samples = job.counts.numSamples;
-  up(on_.inputIds, in.inputIds, 0, tokens);
-  up(on_.positions, in.positions, 0, tokens);
-  up(on_.slotMapping, in.slotMapping, 0, tokens);
-  up(on_.queryStart, in.queryStart, 0, seqs + 1);
-  up(on_.contextLens, in.contextLens, 0, seqs);
-  up(on_.sampleRows, in.sampleRows, 0, samples);
-  up(on_.rowSlot, in.rowSlot, 0, samples);
-  up(on_.rowPosition, in.rowPosition, 0, samples);
-  for (int32_t seq = 0; seq < seqs; seq++) {
-    const int32_t blocks = (in.contextLens[seq] + kBlockSize - 1) / kBlockSize;
-    up(on_.blockTables, in.blockTables, int64_t(seq) * sizes_.maxBlocksPerSeq, blocks);
-    // A sequence's rows are at consecutive positions, so its new history is one run.
-    const int32_t start = in.queryStart[seq], count = in.queryStart[seq + 1] - start, slot = in.seqSlot[seq];
-    up(history_ + int64_t(slot) * sizes_.maxModelLen + in.positions[start], in.inputIds + start, 0, count);
-    numPromptHost_[slot] = in.numPromptTokens[seq];
-  }
-  up(numPrompt_, numPromptHost_.data(), 0, sizes_.maxNumSeqs);
-}
-
-void StepPlayer::copyInSampling(const StepJob& job) {
-  const ArenaView& in = job.inputs;
-  const int32_t samples = job.counts.numSamples;
-  if (samples == 0) return;
-  for (auto array : {&ArenaView::temperature, &ArenaView::topP, &ArenaView::minP, &ArenaView::repetition,
-                     &ArenaView::presence, &ArenaView::frequency})
-    up(on_.*array, in.*array, 0, samples);
-  for (auto array : {&ArenaView::topK, &ArenaView::seedLo, &ArenaView::seedHi, &ArenaView::targetId,
-                     &ArenaView::numTop, &ArenaView::maskRow})
-    up(on_.*array, in.*array, 0, samples);
-  up(on_.biasStart, in.biasStart, 0, samples + 1);
-  const int32_t first = in.biasStart[0], biases = in.biasStart[samples] - first;
-  up(on_.biasId, in.biasId, first, biases);
-  up(on_.biasValue, in.biasValue, first, biases);
-  const int64_t words = maskWords(vocabSize_);
-  for (int32_t r = 0; r < samples; r++)
-    if (in.maskRow[r] >= 0) up(on_.masks, in.masks, in.maskRow[r] * words, words);
-}
-
-void StepPlayer::sampleSlice(const Playback& playback, StepJob& job, int32_t first, int32_t count) {
-  SampleArgs args{};
-  args.logits = playback.logits();
-  args.stride = vocabSize_;
-  args.rows = count;
-  args.vocab = vocabSize_;
-  args.rowSlot = on_.rowSlot + first;
-  args.rowPosition = on_.rowPosition + first;
-  args.temperature = on_.temperature + first;
-  args.topP = on_.topP + first;
-  args.minP = on_.minP + first;
-  args.repetition = on_.repetition + first;
-  args.presence = on_.presence + first;
-  args.frequency = on_.frequency + first;
-  args.topK = on_.topK + first;
-  args.seedLo = on_.seedLo + first;
-  args.seedHi = on_.seedHi + first;
-  args.targetId = on_.targetId + first;
-  args.numTop = on_.numTop + first;
-  args.biasStart = on_.biasStart + first;
-  args.biasId = on_.biasId;
-  args.biasValue = on_.biasValue;
-  args.maskRow = on_.maskRow + first;
-  args.masks = on_.masks;
+void StepPlayer::resolve(const StepJob& job, int32_t fixedRows) const {
+  ResolveArgs args{};
+  args.ids = on_.inputIds;
+  args.numTokens = job.counts.numTokens;
+  args.numSeqs = job.counts.numSeqs;
+  args.numSampled = previousSamples_;
+  args.sampled = slots_[previousSlot_].out.sampledIds;
+  args.queryStart = on_.queryStart;
+  args.positions = on_.positions;
+  args.seqSlot = on_.seqSlot;
+  args.numPromptTokens = on_.numPromptTokens;
   args.history = history_;
   args.numPrompt = numPrompt_;
   args.maxContext = sizes_.maxModelLen;
-  args.sampledIds = on_.sampledIds + first;
-  args.logprob = on_.logprob + first;
-  args.targetLogprob = on_.targetLogprob + first;
-  args.rank = on_.rank + first;
-  args.targetRank = on_.targetRank + first;
-  args.topIds = on_.topIds + int64_t(first) * kMaxLogprobs;
-  args.topLogprobs = on_.topLogprobs + int64_t(first) * kMaxLogprobs;
-  device_.expect(device_.ops.sample(device_.context, &args), "sample");
-  if (job.outputs.logits)
-    down(job.outputs.logits + int64_t(first) * vocabSize_, playback.logits(), int64_t(count) * vocabSize_);
+  args.vocabSize = vocabSize_;
+  args.fixedRows = fixedRows;
+  args.fixedPositions = on_.positions;
+  args.fixedSlotMapping = on_.slotMapping;
+  args.fixedSampleRows = on_.sampleRows;
+  device_.expect(device_.ops.resolve(device_.context, &args), "resolve");
 }
 
-void StepPlayer::copyOut(StepJob& job) {
+bool StepPlayer::sampleRows(const Playback& playback, StepJob& job, const StepInputs& step, bool headDone) {
   const int32_t samples = job.counts.numSamples;
-  sampled_.resize(samples);
-  down(sampled_.data(), on_.sampledIds, samples);
-  down(job.outputs.logprob, on_.logprob, samples);
-  down(job.outputs.rank, on_.rank, samples);
-  down(job.outputs.targetLogprob, on_.targetLogprob, samples);
-  down(job.outputs.targetRank, on_.targetRank, samples);
-  const int32_t* numTop = job.inputs.numTop;
-  if (std::any_of(numTop, numTop + samples, [](int32_t n) { return n > 0; })) {
-    down(job.outputs.topIds, on_.topIds, int64_t(samples) * kMaxLogprobs);
-    down(job.outputs.topLogprobs, on_.topLogprobs, int64_t(samples) * kMaxLogprobs);
+  for (int32_t first = 0; first == 0 || first < samples; first += sizes_.logitsRows) {
+    const int32_t count = std::min(sizes_.logitsRows, samples - first);
+    if (count > 0 && !headDone) playback.playHead(step, on_.sampleRows + first, count);
+    mark(job, kHead);
+    if (first == 0) {
+      // The logits of the first slice are computed while masks are still being made.
+      if (!job.waitForSampling()) return false;
+      mark(job, -1);  // waiting is nobody's work
+      stageSampling(job);
+      mark(job, kCopyIn);
+    }
+    if (count > 0) sampleSlice(playback, job, first, count);
+    mark(job, kSample);
   }
-  device_.expect(device_.ops.sync(device_.context), "sync");
-  // These ids index the embedding of the next step: a backend's mistake must end here.
+  return true;
+}
+
+void StepPlayer::stageSampling(const StepJob& job) {
+  const ArenaView& in = job.inputs;
+  const int32_t samples = job.counts.numSamples;
+  if (samples == 0) return;
+  StageBlock& block = *slots_[job.slot].sampling;
+  block.clear();
+  for (auto array : {&ArenaView::temperature, &ArenaView::topP, &ArenaView::minP, &ArenaView::repetition,
+                     &ArenaView::presence, &ArenaView::frequency})
+    block.add(on_.*array, in.*array, 0, samples);
+  for (auto array : {&ArenaView::topK, &ArenaView::seedLo, &ArenaView::seedHi, &ArenaView::targetId,
+                     &ArenaView::numTop, &ArenaView::maskRow})
+    block.add(on_.*array, in.*array, 0, samples);
+  block.add(on_.biasStart, in.biasStart, 0, samples + 1);
+  const int32_t first = in.biasStart[0], biases = in.biasStart[samples] - first;
+  block.add(on_.biasId, in.biasId, first, biases);
+  block.add(on_.biasValue, in.biasValue, first, biases);
+  const int64_t words = maskWords(vocabSize_);
+  std::vector<int32_t> rows;  // rows may share a mask: each is sent once, or the block could overflow
   for (int32_t r = 0; r < samples; r++)
-    if (sampled_[r] < 0 || sampled_[r] >= vocabSize_)
-      fail(code::kDevice, "sampledIds[", r, "]: expected an id in [0, ", vocabSize_ - 1, "], got ",
-           sampled_[r]);
-  std::copy(sampled_.begin(), sampled_.end(), job.outputs.sampledIds);
+    if (in.maskRow[r] >= 0) rows.push_back(in.maskRow[r]);
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  for (const int32_t row : rows) block.add(on_.masks, in.masks, row * words, words);
+  block.send(job.slot);
+}
+
+void StepPlayer::sampleSlice(const Playback& playback, StepJob& job, int32_t first, int32_t count) const {
+  const SampleArgs host = sampleArgs(job.inputs, ArenaView(), first, count);
+  SampleArgs args = sampleArgs(on_, slots_[job.slot].out, first, count);
+  args.logits = playback.logits();
+  args.history = history_;
+  args.numPrompt = numPrompt_;
+  args.host = &host;
+  device_.expect(device_.ops.sample(device_.context, &args), "sample");
+  if (!job.outputs.logits) return;
+  const size_t bytes = size_t(count) * vocabSize_ * sizeof(float);
+  float* target = job.outputs.logits + int64_t(first) * vocabSize_;
+  device_.expect(device_.ops.download(device_.context, target, playback.logits(), bytes), "download");
+}
+
+SampleArgs StepPlayer::sampleArgs(const ArenaView& in, const ArenaView& out, int32_t first,
+                                  int32_t count) const {
+  SampleArgs args{};
+  args.stride = vocabSize_;
+  args.rows = count;
+  args.vocab = vocabSize_;
+  args.rowSlot = in.rowSlot + first;
+  args.rowPosition = in.rowPosition + first;
+  args.temperature = in.temperature + first;
+  args.topP = in.topP + first;
+  args.minP = in.minP + first;
+  args.repetition = in.repetition + first;
+  args.presence = in.presence + first;
+  args.frequency = in.frequency + first;
+  args.topK = in.topK + first;
+  args.seedLo = in.seedLo + first;
+  args.seedHi = in.seedHi + first;
+  args.targetId = in.targetId + first;
+  args.numTop = in.numTop + first;
+  args.biasStart = in.biasStart + first;
+  args.biasId = in.biasId;
+  args.biasValue = in.biasValue;
+  args.maskRow = in.maskRow + first;
+  args.masks = in.masks;
+  args.maxContext = sizes_.maxModelLen;
+  if (!out.sampledIds) return args;
+  args.sampledIds = out.sampledIds + first;
+  args.logprob = out.logprob + first;
+  args.targetLogprob = out.targetLogprob + first;
+  args.rank = out.rank + first;
+  args.targetRank = out.targetRank + first;
+  args.topIds = out.topIds + int64_t(first) * kMaxLogprobs;
+  args.topLogprobs = out.topLogprobs + int64_t(first) * kMaxLogprobs;
+  return args;
+}
+
+// sampledIds .. targetRank have the same length and pitch on both sides, so they are the rows of one copy.
+void StepPlayer::copyOut(const StepJob& job) const {
+  const int32_t samples = job.counts.numSamples;
+  if (samples == 0) return;
+  const ArenaView &from = slots_[job.slot].out, &to = job.outputs;
+  constexpr int32_t kNumArrays = 5;
+  auto copy = [&](const CopyOutArgs& args) {
+    device_.expect(device_.ops.copyOut(device_.context, &args), "copy out");
+  };
+  auto pitch = [](const int32_t* first, const float* second) {
+    return size_t(reinterpret_cast<const char*>(second) - reinterpret_cast<const char*>(first));
+  };
+  copy({to.sampledIds, pitch(to.sampledIds, to.logprob), from.sampledIds,
+        pitch(from.sampledIds, from.logprob), size_t(samples) * sizeof(int32_t), kNumArrays});
+  const int32_t* numTop = job.inputs.numTop;
+  if (std::none_of(numTop, numTop + samples, [](int32_t n) { return n > 0; })) return;
+  const size_t bytes = size_t(samples) * kMaxLogprobs * sizeof(int32_t);
+  copy({to.topIds, bytes, from.topIds, bytes, bytes, 1});
+  copy({to.topLogprobs, bytes, from.topLogprobs, bytes, bytes, 1});
+}
+
+void StepPlayer::mark(const StepJob& job, int32_t stage) const {
+  device_.expect(device_.ops.mark(device_.context, job.slot, stage), "mark");
 }
 
 }  // namespace octavo

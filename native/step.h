@@ -1,17 +1,21 @@
-// The device's side of a step: input arrays in device memory, token history, and the sequence copy in, body,
-// head, sample, copy out. Called by the compute thread only.
+// A step on the device: its inputs in device memory, token history, and the sequence stage, resolve, body,
+// head, sample, copy out (drawn in kernels/ops.h). enqueue() is called by the compute thread and need not
+// wait for the device; finish() waits, on whichever thread collects.
 #pragma once
-#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "arena.h"
 #include "backend.h"
 #include "batch_check.h"
 #include "playback.h"
+#include "stage_block.h"
 
 namespace octavo {
+
+constexpr int kNumSlots = kStepSlots;
 
 // Tokens [0, tokens.size()) of a sequence slot.
 struct HistoryUpdate {
@@ -22,6 +26,7 @@ struct HistoryUpdate {
 // One launch as the compute thread sees it. `inputs` is a private copy of the arena, taken when the launch
 // was validated, so that nothing JavaScript writes later can get past the checks.
 struct StepJob {
+  int32_t slot = 0;
   BatchCounts counts;
   ArenaView inputs;   // private copy
   ArenaView outputs;  // the arena itself
@@ -36,31 +41,49 @@ class StepPlayer {
 
   size_t workspaceBytes() const { return workspaceBytes_; }
 
-  // Plays one step. Throws ERR_OCTAVO_DEVICE. False: abandoned before sampling.
-  bool run(const Playback& playback, StepJob& job);
+  // Captures a graph of body and head for each number of rows in `buckets`, for steps that decode one token
+  // of each sequence. Throws ERR_OCTAVO_DEVICE.
+  void capture(const Playback& playback, const std::vector<int32_t>& buckets);
+
+  // Hands one step to the device. Throws ERR_OCTAVO_DEVICE. False: abandoned before sampling.
+  bool enqueue(const Playback& playback, StepJob& job);
+  // Waits for it; its outputs are then in the arena. Throws ERR_OCTAVO_DEVICE.
+  void finish(StepJob& job) const;
 
  private:
+  struct CapturedGraph {
+    int32_t rows;
+    Graph* graph;
+  };
+  struct SlotMemory {
+    std::unique_ptr<StageBlock> batch, sampling;
+    ArenaView out;  // on the device
+  };
+
   void applyHistory(const StepJob& job);
-  void resolveIds(StepJob& job) const;
-  void copyIn(StepJob& job);
-  void copyInSampling(const StepJob& job);
-  void sampleSlice(const Playback& playback, StepJob& job, int32_t first, int32_t count);
-  void copyOut(StepJob& job);
-  // Uploads elements [first, first + count) of an array of the private copy to the device's copy of it.
-  template <typename T>
-  void up(T* target, const T* source, int64_t first, int64_t count) const;
-  template <typename T>
-  void down(T* target, const T* source, int64_t count) const;
+  // The graph that computes this step, or null. Tells the device what is coming.
+  const CapturedGraph* begin(const StepJob& job) const;
+  void stageBatch(const StepJob& job);
+  void stageSampling(const StepJob& job);
+  void resolve(const StepJob& job, int32_t fixedRows) const;
+  // Head and sampling by slices of logitsRows; `headDone`: a graph has computed the only one's logits.
+  bool sampleRows(const Playback& playback, StepJob& job, const StepInputs& step, bool headDone);
+  void sampleSlice(const Playback& playback, StepJob& job, int32_t first, int32_t count) const;
+  SampleArgs sampleArgs(const ArenaView& in, const ArenaView& out, int32_t first, int32_t count) const;
+  void copyOut(const StepJob& job) const;
+  void mark(const StepJob& job, int32_t stage) const;
+  StepInputs stepInputs(int32_t numTokens, int32_t numSeqs) const;
 
   const Device& device_;
   const RunnerSizes sizes_;
   const int32_t vocabSize_;
   size_t workspaceBytes_ = 0;
-  ArenaView on_;                        // the device's copy of the arena's arrays
-  int32_t* history_ = nullptr;          // device [maxNumSeqs, maxModelLen]
-  int32_t* numPrompt_ = nullptr;        // device [maxNumSeqs]
-  std::vector<int32_t> numPromptHost_;  // [maxNumSeqs]
-  std::vector<int32_t> sampled_;        // ids of the previous launch, by row
+  ArenaView on_;                  // the device's copy of the arena's inputs
+  int32_t* history_ = nullptr;    // device [maxNumSeqs, maxModelLen]
+  int32_t* numPrompt_ = nullptr;  // device [maxNumSeqs]
+  SlotMemory slots_[kNumSlots];
+  std::vector<CapturedGraph> graphs_;               // ascending rows
+  int32_t previousSlot_ = 0, previousSamples_ = 0;  // of the latest enqueue
 };
 
 }  // namespace octavo

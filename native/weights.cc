@@ -185,9 +185,10 @@ LoadedWeights loadWeights(Device& device, const Program& program, const std::vec
 size_t weightBytes(const Ops& ops, const Program& program) {
   static const char kPresent = 0;  // sizes depend on which tensors there are, never on their bytes
   size_t bytes = 0;
-  for (const DensePlan& plan : program.dense)
-    bytes += plan.keep ? plan.source.bytes()
-                       : static_cast<size_t>(plan.source.rows()) * plan.source.cols() * sizeof(float);
+  for (const DensePlan& plan : program.dense) {
+    const HostTensor source{&kPresent, plan.source.dtype, plan.source.rows(), plan.source.cols()};
+    bytes += ops.denseBytes(&source, plan.keep ? 1 : 0);
+  }
   for (const LinearPlan& plan : program.linears) {
     const LinearSource source =
         toLinearSource(plan, [](const TensorSource&) -> const void* { return &kPresent; });

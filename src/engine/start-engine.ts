@@ -109,6 +109,7 @@ function openNativeDevice(
           kvCacheDtype,
           keepLogits: false,
           dummySeed: config.seed,
+          graphRows: new Int32Array(0),
         };
         return NativeRunner.load(addon.Runner, spec, progress);
       },
@@ -126,6 +127,11 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
       availableMemory: process.availableMemory(),
       threads: 0,
       isa: "none",
+      driver: "",
+      hostMemory: true,
+      graphs: false,
+      activationBytes: 4,
+      kvCacheDtype: "f32",
     },
     reason: null,
     kvCacheDtype: "f32",

@@ -15,8 +15,17 @@ export interface DeviceInfo {
   availableMemory: number;
   /** Threads that threads = 0 gives. */
   threads: number;
-  /** Instruction set that the kernels use here, e.g. "avx2", "generic". */
+  /** Instruction set that the kernels use here, e.g. "avx2", "generic", "sm_90". */
   isa: string;
+  /** Version of the driver and its interface; empty for the processor. */
+  driver: string;
+  /** Whether its memory is the host's. */
+  hostMemory: boolean;
+  /** Whether steps can be captured once and replayed (RunnerSpec.graphRows). */
+  graphs: boolean;
+  activationBytes: number;
+  /** Type of KV pages where none is asked for. */
+  kvCacheDtype: KvCacheDType;
 }
 
 export type KvCacheDType = "f32" | "f16";
@@ -48,6 +57,8 @@ export interface RunnerSpec {
   keepLogits: boolean;
   /** Seed of made-up weights (TensorSource.file -1). */
   dummySeed: number;
+  /** Rows of the graphs captured for decoding, ascending, at most maxNumSeqs and logitsRows; empty: every step is launched op by op. */
+  graphRows: Int32Array;
 }
 
 export type ArrayKind = "i32" | "u32" | "f32" | "f64";
@@ -107,6 +118,10 @@ export interface Addon {
   describeDevice(device: string, threads: number): DeviceInfo;
   /** Device bytes that the linears of `program` take on `device`, summed. */
   weightBytes(device: string, program: Program): number;
+  /** Device bytes that the kernels take beside weights, KV pages and activations. */
+  scratchBytes(device: string, program: Program, sizes: RunnerSizes): number;
+  /** Values that a head takes in a KV page of `device`, at least headDim; 0: it has no kernels for such heads. */
+  pageHeadDim(device: string, headDim: number): number;
   Runner: new (spec: RunnerSpec) => NativeRunnerHandle;
 }
 

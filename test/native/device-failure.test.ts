@@ -25,7 +25,9 @@ beforeAll(() => {
   const folder = temporaryFolder();
   const file = path.join(folder, "octavo.node");
   copyFileSync(addonFile(), file);
-  const source = fileURLToPath(new URL("faulty-backend.cc", import.meta.url));
+  const sources = ["faulty-backend.cc", "../../kernels/host.cc"].map((source) =>
+    fileURLToPath(new URL(source, import.meta.url)),
+  );
   const library = path.join(
     folder,
     `liboctavo_faulty.${process.platform === "darwin" ? "dylib" : "so"}`,
@@ -37,7 +39,7 @@ beforeAll(() => {
     "-fPIC",
     "-o",
     library,
-    source,
+    ...sources,
   ]);
   writeFileSync(
     path.join(folder, path.basename(library).replace("faulty", "broken")),

@@ -1,38 +1,30 @@
 // A backend that computes nothing and fails on demand, to test what a runner does then. The first token id of
 // a step chooses: 11 the embedding fails, 12 the sampler gives an id out of range, 13 the step takes 300 ms.
+// Compiled with kernels/host.cc, which gives it memory and the copies of a step.
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <thread>
 
-#include "../../kernels/ops.h"
+#include "../../kernels/host.h"
 
 namespace octavo {
 
-struct Context {
-  const char* error = "";
-  int32_t order = 0;
-};
-struct Dense {};
-struct Linear {};
-
 namespace {
 
-int copy(Context*, void* target, const void* source, size_t bytes) {
-  if (bytes) std::memcpy(target, source, bytes);
-  return 0;
-}
+struct FaultyContext : Context {
+  using Context::Context;
+  int32_t order = 0;
+};
 
 int embed(Context* context, const EmbedArgs* args) {
-  context->order = args->ids[0];
-  if (context->order == 13) std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  if (context->order != 11) return 0;
-  context->error = "the device fell off the bus";
-  return 1;
+  int32_t& order = static_cast<FaultyContext*>(context)->order;
+  order = args->ids[0];
+  if (order == 13) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  return order == 11 ? context->fail("the device fell off the bus") : 0;
 }
 
 int sample(Context* context, const SampleArgs* args) {
-  for (int32_t r = 0; r < args->rows; r++) args->sampledIds[r] = context->order == 12 ? args->vocab : 1;
+  const bool astray = static_cast<FaultyContext*>(context)->order == 12;
+  for (int32_t r = 0; r < args->rows; r++) args->sampledIds[r] = astray ? args->vocab : 1;
   return 0;
 }
 
@@ -43,23 +35,14 @@ int nothing(Context*, const Args*) {
 
 Ops makeOps() {
   Ops ops{};
-  ops.abiVersion = kOpsAbiVersion;
+  fillHostOps(&ops);
   ops.name = "faulty";
-  ops.activation = DType::F32;
-  ops.open = [](const OpenOptions*, char*, size_t) { return new Context; };
-  ops.close = [](Context* context) { delete context; };
-  ops.lastError = [](const Context* context) { return context->error; };
-  ops.alloc = ops.allocHost = [](Context*, size_t bytes) { return std::calloc(bytes + 1, 1); };
-  ops.release = ops.releaseHost = [](Context*, void* memory) { std::free(memory); };
-  ops.upload = ops.download = copy;
-  ops.sync = [](Context*) { return 0; };
+  ops.open = [](const OpenOptions* options, char*, size_t) -> Context* {
+    return new FaultyContext(*options);
+  };
   ops.loadLinear = [](Context*, const LinearSource*) {
     static Linear linear;
     return &linear;
-  };
-  ops.loadDense = [](Context*, const HostTensor*, int) {
-    static Dense dense;
-    return &dense;
   };
   ops.linearBytes = [](const LinearSource*) { return size_t{1}; };
   ops.embed = embed;
@@ -72,10 +55,8 @@ Ops makeOps() {
   ops.gatherRows = nothing<GatherRowsArgs>;
   ops.softcap = nothing<SoftcapArgs>;
   ops.sample = sample;
-  ops.kvDefault = DType::F32;
   ops.setKvDType = [](Context* context, DType type) {
-    context->error = "no such KV type";
-    return type == DType::F32 ? 0 : 1;
+    return type == DType::F32 ? 0 : context->fail("no such KV type");
   };
   ops.numThreads = [](const Context*) { return 1; };
   return ops;

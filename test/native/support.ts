@@ -33,6 +33,7 @@ export function specOf(
     kvCacheDtype: "f32",
     keepLogits: true,
     dummySeed: 0,
+    graphRows: new Int32Array(0),
     ...overrides,
   };
 }
