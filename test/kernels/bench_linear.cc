@@ -44,7 +44,7 @@ Model makeModel(LinearScheme scheme, int64_t k, int64_t n) {
 void measure(const Ops* ops, Context* context, const char* name, const Linear* weight, size_t bytes,
              int64_t k, int64_t n, int rows) {
   std::vector<float> x(static_cast<size_t>(k * rows), 0.5f), y(static_cast<size_t>(n * rows));
-  const LinearArgs args{{x.data(), k}, {y.data(), n}, weight, rows, Epilogue::None};
+  const LinearArgs args{{x.data(), k}, {y.data(), n}, weight, rows, Epilogue::None, 0};
   double best = 1e9;
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 50; ++i) {

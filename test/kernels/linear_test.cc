@@ -203,7 +203,7 @@ std::vector<float> runLinear(Backend& backend, const Linear* weight, const Check
     for (int64_t i = width; i < width + kOutPad; ++i)
       out[static_cast<size_t>(r * (width + kOutPad) + i)] = 77;
   }
-  const LinearArgs args{{in.data(), k + kInPad}, {out.data(), width + kOutPad}, weight, rows, epilogue};
+  const LinearArgs args{{in.data(), k + kInPad}, {out.data(), width + kOutPad}, weight, rows, epilogue, 0};
   const int status = backend.ops->linear(backend.context, &args);
   CHECK(status == 0, "%s", backend.ops->lastError(backend.context));
   std::vector<float> result;

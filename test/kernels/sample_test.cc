@@ -111,7 +111,8 @@ Result run(Backend& backend, const Batch& batch) {
                         result.rank.data(),
                         result.targetRank.data(),
                         result.topIds.data(),
-                        result.topLogprobs.data()};
+                        result.topLogprobs.data(),
+                        nullptr};
   CHECK(backend.ops->sample(backend.context, &args) == 0, "%s", backend.ops->lastError(backend.context));
   return result;
 }
