@@ -9,6 +9,8 @@ export class ScheduledBatch {
   numSeqs = 0;
   numTokens = 0;
   numSamples = 0;
+  /** Sequences with a constraint that sample a token here: sampling waits for their masks. */
+  numConstrained = 0;
   readonly sequences: (Sequence | null)[];
   readonly start: Int32Array;
   readonly count: Int32Array;
@@ -32,6 +34,7 @@ export class ScheduledBatch {
     this.numSeqs = 0;
     this.numTokens = 0;
     this.numSamples = 0;
+    this.numConstrained = 0;
   }
 
   /** The i-th sequence, i < numSeqs. */

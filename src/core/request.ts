@@ -1,3 +1,4 @@
+import type { Constraint } from "./constraint.js";
 import type { SamplingParams } from "./sampling-params.js";
 
 /** One generation request as the engine sees it. Immutable; crosses the thread boundary by structured clone. */
@@ -18,6 +19,8 @@ export interface Request {
   arrivalTime: number;
   /** echo + logprobs and prompt_logprobs need every prompt row computed: the prefix cache is bypassed. */
   bypassPrefixCache: boolean;
+  /** What the output must match; none where it is free. */
+  constraint?: Constraint;
 }
 
 /** Why a sequence ended. The integer codes cross the thread boundary. */

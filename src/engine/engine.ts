@@ -3,6 +3,7 @@ import { now } from "../core/config.js";
 import type { EngineConfig } from "../core/config.js";
 import { OctavoError } from "../core/errors.js";
 import { TokenEvents } from "../core/events.js";
+import type { MaskSource } from "../core/constraint.js";
 import { FinishReason } from "../core/request.js";
 import type { Request } from "../core/request.js";
 import type { Sequence } from "../core/sequence.js";
@@ -11,6 +12,7 @@ import type { ModelRunner, StepOutput } from "../runner/runner.js";
 import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { SchedulerReport } from "../scheduler/scheduler-config.js";
+import { Constraints } from "./constraints.js";
 import type { AdmittedRequest, FinishedChoice } from "./messages.js";
 import { emptyStats } from "./stats.js";
 import type { EngineStats } from "./stats.js";
@@ -18,6 +20,8 @@ import type { EngineStats } from "./stats.js";
 export interface EngineOptions {
   /** When every layer of the model is windowed: tokens that a position sees, itself included. */
   slidingWindow?: number | null;
+  /** Masks of constrained requests; without it those with a grammar are refused. */
+  masks?: MaskSource;
   /** For tests: a weak hash of prefixes. */
   hash?: BlockHash;
 }
@@ -38,6 +42,9 @@ export interface StepResult {
  *
  * One step ahead, the tokens of n are not known while n+1 is scheduled: they are named by their rows. A sequence that n
  * ends has a garbage row in n+1, which is dropped when n+1 is booked.
+ *
+ * A batch with constrained rows is launched like any other and computes up to its logits. Its masks are asked for as soon
+ * as the tokens before it are booked, and it is sampled when they are there: `begin` and `apply` of Constraints.
  */
 export class Engine {
   readonly scheduler: Scheduler;
@@ -49,6 +56,7 @@ export class Engine {
   };
   private readonly result: StepResult;
   private readonly batches: [ScheduledBatch, ScheduledBatch];
+  private readonly constraints: Constraints;
   /** Launched and not collected. */
   private pending: ScheduledBatch | null = null;
   /** The report has been returned by a step: to be cleared before more is added. */
@@ -89,6 +97,11 @@ export class Engine {
       },
       this.report,
     );
+    this.constraints = new Constraints(
+      runner,
+      limits.vocabSize,
+      options.masks ?? null,
+    );
     this.batches = [
       new ScheduledBatch(limits.maxNumSeqs),
       new ScheduledBatch(limits.maxNumSeqs),
@@ -108,9 +121,15 @@ export class Engine {
     );
   }
 
-  /** Throws context_length_exceeded or invalid_request, and nothing changes. */
+  /** Throws context_length_exceeded, invalid_request or unsupported, and nothing changes. */
   add(request: Request): void {
+    this.constraints.check(request);
     this.scheduler.add(request);
+  }
+
+  /** Sequences whose way through a grammar is followed. */
+  get numMatchers(): number {
+    return this.constraints.numMatchers;
   }
 
   /** Ends choices (-1: all) of a request before the next step; what is under way for them is dropped. */
@@ -152,16 +171,25 @@ export class Engine {
     stepSeconds.schedule = stepSeconds.pack = stepSeconds.launch = 0;
     const current = this.pending ?? this.launchNext(this.batches[0]);
     if (!current) return;
+    if (!this.pending) this.constraints.begin(current);
     const ahead = this.config.asyncScheduling
       ? this.launchNext(this.otherThan(current))
       : null;
+    this.sample(current);
     const collecting = performance.now();
     const output = this.runner.collect();
     const updating = performance.now();
     this.pending = ahead;
     this.result.stats.iterationTokens = this.scheduler.update(current, output);
+    if (ahead) this.constraints.begin(ahead);
     this.noteTimes(output, collecting, updating);
     this.result.stats.numSteps++;
+  }
+
+  /** Gives a batch that waits for masks what it waits for. A sequence that can't go on ends with an error. */
+  private sample(batch: ScheduledBatch): void {
+    for (const { request, choice } of this.constraints.apply(batch))
+      this.scheduler.abort(request.handle, choice, FinishReason.error);
   }
 
   private otherThan(batch: ScheduledBatch): ScheduledBatch {
@@ -222,6 +250,7 @@ export class Engine {
 
   private deliver(): StepResult {
     const { finished, finishReasons, admitted } = this.report;
+    for (const sequence of finished) this.constraints.release(sequence);
     for (let i = 0; i < finished.length; i++)
       this.result.finished.push(
         describeFinished(

@@ -3,7 +3,7 @@ import { BLOCK_SIZE } from "../core/config.js";
 import { assert, OctavoError } from "../core/errors.js";
 import { MAX_LOGPROBS } from "../core/sampling-params.js";
 import type { RunnerMemory } from "./addon.js";
-import { createPlainArena, packBatch } from "./pack.js";
+import { createPlainArena, packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
 import type { StepArena } from "./step-arena.js";
@@ -13,11 +13,24 @@ export interface FakeRunnerOptions extends RunnerLimits {
   slidingWindow?: number | null;
 }
 
+/** A launch that is not collected. */
+interface Launch {
+  numSeqs: number;
+  numTokens: number;
+  numSamples: number;
+  waitsForMasks: boolean;
+  /** Int32 [numSamples] hash of what each sampled row sees, once its KV is written. */
+  seen: Int32Array | null;
+  sampled: boolean;
+}
+
 /**
  * A runner whose model is a hash function, over the real arena. Its KV cache holds, in the slot of each position, the
  * token and a state that depends on all tokens before it, as a transformer's does. A sampled token is a hash of all that
  * its position sees through the block table: any mistake in paging, sharing or packing becomes a wrong token, and a read
  * of what was never written throws. `fakeToken` says what is right.
+ *
+ * A launch is computed at once, or, behind one that waits for its masks, when that has been sampled.
  */
 export class FakeRunner implements ModelRunner {
   readonly limits: RunnerLimits;
@@ -31,9 +44,10 @@ export class FakeRunner implements ModelRunner {
   private readonly stateOf: Int32Array;
   /** Int32 [numBlocks * blockSize] launch that wrote the slot last. */
   private readonly writtenBy: Int32Array;
-  private readonly sizes: number[] = [];
+  private readonly launches: Launch[] = [];
   private numLaunched = 0;
   private numCollected = 0;
+  private numComputed = 0;
   private failure: Error | null = null;
 
   constructor(options: FakeRunnerOptions) {
@@ -61,21 +75,44 @@ export class FakeRunner implements ModelRunner {
     const start = performance.now();
     packBatch(arena, batch, this.packSizes);
     this.seconds.pack = (performance.now() - start) / 1e3;
-    this.compute(arena, batch.numSeqs, batch.numTokens, batch.numSamples);
-    this.sizes.push(batch.numSamples);
     this.numLaunched++;
+    this.launches.push({
+      numSeqs: batch.numSeqs,
+      numTokens: batch.numTokens,
+      numSamples: batch.numSamples,
+      waitsForMasks: batch.numConstrained > 0,
+      seen: null,
+      sampled: false,
+    });
+    this.computeAll();
+  }
+
+  setMask(row: number, mask: Uint32Array): void {
+    assert(
+      this.launches[0]?.waitsForMasks === true,
+      "a launch waits for masks",
+    );
+    setMask(this.arena(this.numCollected), row, mask);
+  }
+
+  sample(): void {
+    const oldest = this.launches[0];
+    assert(oldest?.waitsForMasks === true, "a launch waits for masks");
+    oldest.waitsForMasks = false;
+    this.computeAll();
   }
 
   collect(): StepOutput {
     this.throwFailure();
-    const numSamples = this.sizes.shift();
-    assert(numSamples !== undefined, "there is a launch to collect");
+    const launch = this.launches.shift();
+    assert(launch !== undefined, "there is a launch to collect");
+    assert(launch.sampled, "the masks of the launch have been given");
     const arena = this.arena(this.numCollected++);
-    return { numSamples, ...arena };
+    return { numSamples: launch.numSamples, ...arena };
   }
 
   close(): void {
-    this.sizes.length = 0;
+    this.launches.length = 0;
   }
 
   /** Makes the next launch or collect throw. */
@@ -98,24 +135,39 @@ export class FakeRunner implements ModelRunner {
     return launch % 2 === 0 ? this.arenas[0] : this.arenas[1];
   }
 
-  private compute(
+  /** In order, as far as masks allow: the rows of a launch need the tokens sampled by the one before. */
+  private computeAll(): void {
+    for (const [i, launch] of this.launches.entries()) {
+      if (launch.sampled) continue;
+      const arena = this.arena(this.numCollected + i);
+      launch.seen ??= this.forward(arena, launch);
+      if (launch.waitsForMasks) return;
+      for (let r = 0; r < launch.numSamples; r++)
+        this.fillRow(arena, r, launch.seen[r] as number);
+      launch.sampled = true;
+    }
+  }
+
+  /** Writes KV; returns what each sampled row sees. */
+  private forward(
     arena: StepArena,
-    numSeqs: number,
-    numTokens: number,
-    numSamples: number,
-  ): void {
+    { numSeqs, numTokens, numSamples }: Launch,
+  ): Int32Array {
     assert(
       arena.queryStart[numSeqs] === numTokens,
       "query starts add up to the tokens",
     );
     const slots = new Set(arena.seqSlot.subarray(0, numSeqs));
     assert(slots.size === numSeqs, "sequence slots are unique in a step");
+    const seen = new Int32Array(numSamples);
     let sample = 0;
     for (let i = 0; i < numSeqs; i++) {
       this.write(arena, i);
-      sample = this.sample(arena, i, sample, numSamples);
+      sample = this.look(arena, i, sample, seen);
     }
     assert(sample === numSamples, "every sampled row belongs to a sequence");
+    this.numComputed++;
+    return seen;
   }
 
   /** Writes the KV of sequence i's rows. */
@@ -136,7 +188,7 @@ export class FakeRunner implements ModelRunner {
         `row ${row} is written where its block table says`,
       );
       assert(
-        this.writtenBy[slot] !== this.numLaunched,
+        this.writtenBy[slot] !== this.numComputed,
         `slot ${slot} is written once a step`,
       );
       const before =
@@ -144,13 +196,13 @@ export class FakeRunner implements ModelRunner {
       const token = this.inputToken(arena.inputIds[row] as number);
       this.tokenOf[slot] = token;
       this.stateOf[slot] = nextState(before, token);
-      this.writtenBy[slot] = this.numLaunched;
+      this.writtenBy[slot] = this.numComputed;
     }
   }
 
   private inputToken(id: number): number {
     const token =
-      id >= 0 ? id : this.arena(this.numLaunched + 1).sampledIds[-1 - id];
+      id >= 0 ? id : this.arena(this.numComputed + 1).sampledIds[-1 - id];
     assert(
       token !== undefined && token >= 0 && token < this.limits.vocabSize,
       `input id ${id} is a token or a row of the previous launch`,
@@ -183,17 +235,17 @@ export class FakeRunner implements ModelRunner {
     return from[slot] as number;
   }
 
-  /** Samples the rows of sequence i, which are those from `sample` on that lie in it; returns the next sequence's. */
-  private sample(
+  /** Notes what the sampled rows of sequence i see: those from `sample` on that lie in it; returns the next sequence's. */
+  private look(
     arena: StepArena,
     i: number,
     sample: number,
-    numSamples: number,
+    seen: Int32Array,
   ): number {
     const first = arena.queryStart[i] as number;
     const end = arena.queryStart[i + 1] as number;
     let r = sample;
-    for (; r < numSamples && (arena.sampleRows[r] as number) < end; r++) {
+    for (; r < seen.length && (arena.sampleRows[r] as number) < end; r++) {
       const row = arena.sampleRows[r] as number;
       assert(row >= first, `sampled row ${r} belongs to sequence ${i}`);
       assert(
@@ -201,11 +253,7 @@ export class FakeRunner implements ModelRunner {
           arena.rowPosition[r] === arena.positions[row],
         `sampled row ${r} names its sequence and position`,
       );
-      this.fillRow(
-        arena,
-        r,
-        this.seen(arena, i, arena.positions[row] as number),
-      );
+      seen[r] = this.seen(arena, i, arena.positions[row] as number);
     }
     return r;
   }
@@ -228,6 +276,7 @@ export class FakeRunner implements ModelRunner {
       arena.seedLo[r] as number,
       arena.seedHi[r] as number,
       vocabSize,
+      maskOf(arena, r, vocabSize),
     );
     arena.sampledIds[r] = token;
     arena.logprob[r] = fakeLogprob(seen, token);
@@ -244,7 +293,7 @@ export class FakeRunner implements ModelRunner {
   }
 }
 
-/** The token that follows tokens[0, length) in the fake model, and the hash of what its position sees. */
+/** The token that follows tokens[0, length) in the fake model, where `mask` allows it, and the hash of what its position sees. */
 export function fakeToken(
   tokens: ArrayLike<number>,
   length: number,
@@ -252,6 +301,7 @@ export function fakeToken(
   seedHi: number,
   vocabSize: number,
   slidingWindow: number | null = null,
+  mask: Uint32Array | null = null,
 ): { token: number; seen: number } {
   let state = 0;
   let seen = 0;
@@ -261,7 +311,8 @@ export function fakeToken(
     state = nextState(state, token);
     if (p >= from) seen = nextState(nextState(seen, token), state);
   }
-  return { token: chooseToken(seen, seedLo | 0, seedHi | 0, vocabSize), seen };
+  const token = chooseToken(seen, seedLo | 0, seedHi | 0, vocabSize, mask);
+  return { token, seen };
 }
 
 /** The log-probability of `token` where the fake model sees `seen`: a float32 below 0 without a meaning. */
@@ -274,8 +325,24 @@ function chooseToken(
   seedLo: number,
   seedHi: number,
   vocabSize: number,
+  mask: Uint32Array | null,
 ): number {
-  return (nextState(nextState(seen, seedLo), seedHi) >>> 7) % vocabSize;
+  const drawn = nextState(nextState(seen, seedLo), seedHi) >>> 7;
+  if (!mask) return drawn % vocabSize;
+  const allowed: number[] = [];
+  for (let id = 0; id < vocabSize; id++)
+    if (((mask[id >>> 5] as number) >>> (id & 31)) & 1) allowed.push(id);
+  return allowed.length > 0 ? (allowed[drawn % allowed.length] as number) : 0;
+}
+
+function maskOf(
+  { maskRow, masks }: StepArena,
+  r: number,
+  vocabSize: number,
+): Uint32Array | null {
+  const row = maskRow[r] as number;
+  const words = Math.ceil(vocabSize / 32);
+  return row < 0 ? null : masks.subarray(row * words, (row + 1) * words);
 }
 
 function nextState(state: number, value: number): number {

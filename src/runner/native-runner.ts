@@ -4,7 +4,7 @@ import type { ErrorCode } from "../core/errors.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import type { NativeRunnerHandle, RunnerMemory, RunnerSpec } from "./addon.js";
 import { HistoryTracker } from "./history-tracker.js";
-import { packBatch } from "./pack.js";
+import { packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
 import { viewArena } from "./step-arena.js";
@@ -130,7 +130,7 @@ export class NativeRunner implements ModelRunner {
         batch.numTokens,
         batch.numSeqs,
         batch.numSamples,
-        false,
+        batch.numConstrained > 0,
       );
     } catch (error) {
       throw fromNativeError(error);
@@ -139,6 +139,14 @@ export class NativeRunner implements ModelRunner {
     this.numLaunched++;
     this.seconds.pack = (packed - begin) / 1000;
     this.seconds.launch = (performance.now() - packed) / 1000;
+  }
+
+  setMask(row: number, mask: Uint32Array): void {
+    setMask(this.arenas[slotOf(this.numCollected)], row, mask);
+  }
+
+  sample(): void {
+    translated(() => this.handle.sample(slotOf(this.numCollected)));
   }
 
   collect(): StepOutput {

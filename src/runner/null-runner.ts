@@ -1,15 +1,15 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import { MAX_LOGPROBS } from "../core/sampling-params.js";
-import { createPlainArena, packBatch } from "./pack.js";
+import { createPlainArena, packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
 import type { StepArena } from "./step-arena.js";
 
 /**
  * `--device null`: packs each batch as the native runner does and computes nothing, so that what is left is the cost of
- * everything around the model. The token of a row is a hash of the token before it, its position and the seed, whatever
- * the other sampling parameters say: the same request always gives the same tokens, and a replay from a wrong place
+ * everything around the model. The token of a row is a hash of the token before it, its position and the seed, or the next
+ * one that the row's mask allows, whatever the other sampling parameters say: the same request always gives the same tokens, and a replay from a wrong place
  * shows. Every token is as likely as any other: log-probabilities are -ln(vocabSize).
  */
 export class NullRunner implements ModelRunner {
@@ -19,7 +19,10 @@ export class NullRunner implements ModelRunner {
   private readonly outputs: [StepOutput, StepOutput];
   private readonly packSizes: PackSizes;
   private numLaunched = 0;
+  private numSampled = 0;
   private numCollected = 0;
+  /** By slot: sampling waits for masks. */
+  private readonly waits: [boolean, boolean] = [false, false];
 
   constructor(readonly limits: RunnerLimits) {
     const maxBlocksPerSeq = Math.ceil(limits.maxModelLen / BLOCK_SIZE);
@@ -43,30 +46,49 @@ export class NullRunner implements ModelRunner {
   }
 
   launch(batch: ScheduledBatch): void {
-    const slot = this.numLaunched++ % 2 === 0 ? 0 : 1;
+    const slot = slotOf(this.numLaunched++);
     const start = performance.now();
     packBatch(this.arenas[slot], batch, this.packSizes);
     const packed = performance.now();
-    this.sample(
-      this.arenas[slot],
-      this.arenas[1 - slot] as StepArena,
-      batch.numSamples,
-    );
     this.outputs[slot].numSamples = batch.numSamples;
+    this.waits[slot] = batch.numConstrained > 0;
+    this.sampleAll();
     this.seconds.pack = (packed - start) / 1e3;
     this.seconds.launch = (performance.now() - packed) / 1e3;
   }
 
+  setMask(row: number, mask: Uint32Array): void {
+    setMask(this.arenas[slotOf(this.numCollected)], row, mask);
+  }
+
+  sample(): void {
+    this.waits[slotOf(this.numCollected)] = false;
+    this.sampleAll();
+  }
+
   collect(): StepOutput {
-    return this.outputs[this.numCollected++ % 2 === 0 ? 0 : 1];
+    return this.outputs[slotOf(this.numCollected++)];
   }
 
   close(): void {
-    this.numLaunched = this.numCollected = 0;
+    this.numLaunched = this.numSampled = this.numCollected = 0;
+  }
+
+  /** In order, up to a launch that waits for its masks. */
+  private sampleAll(): void {
+    for (; this.numSampled < this.numLaunched; this.numSampled++) {
+      const slot = slotOf(this.numSampled);
+      if (this.waits[slot]) return;
+      this.sampleRows(
+        this.arenas[slot],
+        this.arenas[slotOf(this.numSampled + 1)],
+        this.outputs[slot].numSamples,
+      );
+    }
   }
 
   /** A negative input id -1 - r is the token that `previous` sampled in row r. */
-  private sample(
+  private sampleRows(
     arena: StepArena,
     previous: StepArena,
     numSamples: number,
@@ -79,13 +101,35 @@ export class NullRunner implements ModelRunner {
       let hash = mix(input, rowPosition[r] as number);
       hash = mix(hash, seedLo[r] as number);
       hash = mix(hash, seedHi[r] as number);
-      const token = (hash >>> 0) % vocabSize;
+      const token = nextAllowed(arena, r, (hash >>> 0) % vocabSize, vocabSize);
       arena.sampledIds[r] = token;
       const numTop = arena.numTop[r] as number;
       for (let k = 0; k < numTop; k++)
         arena.topIds[r * MAX_LOGPROBS + k] = (token + k) % vocabSize;
     }
   }
+}
+
+function slotOf(launch: number): 0 | 1 {
+  return launch % 2 === 0 ? 0 : 1;
+}
+
+/** The first id from `id` on, around the end of the vocabulary, that the row's mask allows; `id` where it allows none. */
+function nextAllowed(
+  { maskRow, masks }: StepArena,
+  r: number,
+  id: number,
+  vocabSize: number,
+): number {
+  const row = maskRow[r] as number;
+  if (row < 0) return id;
+  const first = row * Math.ceil(vocabSize / 32);
+  for (let k = 0; k < vocabSize; k++) {
+    const next = (id + k) % vocabSize;
+    if (((masks[first + (next >>> 5)] as number) >>> (next & 31)) & 1)
+      return next;
+  }
+  return id;
 }
 
 /** One round of a 32-bit multiply-xor hash. */

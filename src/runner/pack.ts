@@ -28,7 +28,6 @@ export function packBatch(
   cursor.tokenRow = 0;
   cursor.sampleRow = 0;
   cursor.bias = 0;
-  cursor.mask = 0;
   arena.queryStart[0] = 0;
   arena.biasStart[0] = 0;
   for (let i = 0; i < batch.numSeqs; i++) {
@@ -45,8 +44,8 @@ const SMALLEST = 2 ** -126;
 const LARGEST = 2 ** 127;
 const LARGEST_INT = 0x7fffffff;
 
-/** Where the next row, bias entry and mask go; kept between calls only so that a step makes no garbage. */
-const cursor = { tokenRow: 0, sampleRow: 0, bias: 0, mask: 0 };
+/** Where the next row, and bias entry go; kept between calls only so that a step makes no garbage. */
+const cursor = { tokenRow: 0, sampleRow: 0, bias: 0 };
 
 function packSequence(
   arena: StepArena,
@@ -130,7 +129,7 @@ function packSamples(
     } else {
       packGeneratingRow(arena, r, sequence);
       packBias(arena, sequence, bias, position, firstDraft);
-      if (bias.mask) arena.maskRow[r] = packMask(arena, bias.mask);
+      if (bias.mask) setMask(arena, r, bias.mask);
     }
     arena.biasStart[r + 1] = cursor.bias;
   }
@@ -263,10 +262,20 @@ function tokenAt(
   return position < numTokens ? (tokens[position] as number) : -1;
 }
 
-/** Returns the row of `masks` that it took. */
-function packMask({ masks }: StepArena, mask: Uint32Array): number {
-  masks.set(mask, cursor.mask * mask.length);
-  return cursor.mask++;
+/** Allows sampled row `r` only the tokens of `mask` (Uint32 [ceil(vocabSize / 32)]) that it was allowed before. */
+export function setMask(
+  { maskRow, masks }: StepArena,
+  r: number,
+  mask: Uint32Array,
+): void {
+  const first = r * mask.length;
+  if (maskRow[r] === -1) {
+    masks.set(mask, first);
+    maskRow[r] = r;
+  } else {
+    for (let w = 0; w < mask.length; w++)
+      masks[first + w] = (masks[first + w] as number) & (mask[w] as number);
+  }
 }
 
 export { createPlainArena } from "./plain-arena.js";

@@ -33,7 +33,12 @@ export interface ModelRunner {
   readonly memory: RunnerMemory;
   /** What the last launch and collect took of the caller's thread, where it is measured; launch without packing. */
   readonly seconds?: { pack: number; launch: number; collect: number };
+  /** Starts a step. With constrained rows in the batch, `sample` must follow before it is collected. */
   launch(batch: ScheduledBatch): void;
+  /** Allows sampled row `row` of the oldest launch only the tokens of `mask` (see MaskSource); before its `sample`. */
+  setMask(row: number, mask: Uint32Array): void;
+  /** The masks of the oldest launch are there: its rows are sampled once their logits are. */
+  sample(): void;
   /** Waits for the oldest launch. Throws OctavoError device_error when it failed. */
   collect(): StepOutput;
   close(): void;

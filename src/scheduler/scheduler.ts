@@ -308,6 +308,7 @@ export class Scheduler {
     batch.add(sequence, start, give, 0, samples, feedback);
     sequence.numComputedTokens = end;
     if (!generates) return;
+    if (sequence.request.constraint) batch.numConstrained++;
     sequence.numInFlightTokens++;
     this.inFlightRow[sequence.slot] = batch.numSamples - 1;
   }

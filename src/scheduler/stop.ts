@@ -1,15 +1,20 @@
 import { FinishReason } from "../core/request.js";
 import type { Sequence } from "../core/sequence.js";
 
-/** Whether the sequence ends with the token appended last. A stop token counts only after minTokens other ones. */
+/**
+ * Whether the sequence ends with the token appended last. A stop token counts only after minTokens other ones. The end of
+ * a grammar always ends the sequence, whatever ignoreEos and minTokens say: nothing could follow.
+ */
 export function finishReasonOf(
   sequence: Sequence,
   maxModelLen: number,
 ): FinishReason {
-  const { params } = sequence.request;
+  const { params, constraint } = sequence.request;
   const { numOutputTokens } = sequence;
   const token = sequence.tokens[sequence.numTokens - 1] as number;
   if (numOutputTokens > params.minTokens && params.stopTokenIds.includes(token))
+    return FinishReason.stop;
+  if (constraint?.grammar && params.eosTokenIds.includes(token))
     return FinishReason.stop;
   return reachesLength(sequence, 0, maxModelLen)
     ? FinishReason.length

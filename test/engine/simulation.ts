@@ -1,4 +1,5 @@
 /** Requests played against an Engine with the FakeRunner, beside what a naive run of the same model gives. */
+import type { MaskSource } from "../../src/core/constraint.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FinishReason } from "../../src/core/request.js";
@@ -112,7 +113,7 @@ export class Simulation {
   last: StepResult | null = null;
   numSteps = 0;
 
-  constructor(overrides: Partial<World> = {}) {
+  constructor(overrides: Partial<World> = {}, masks?: MaskSource) {
     const world = { ...WORLD, ...overrides };
     this.runner = makeRunner(world);
     this.engine = new Engine(
@@ -121,6 +122,7 @@ export class Simulation {
       {
         slidingWindow: world.slidingWindow,
         ...(world.hash && { hash: world.hash }),
+        ...(masks && { masks }),
       },
     );
   }

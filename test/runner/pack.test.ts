@@ -169,8 +169,8 @@ describe("packBatch", () => {
     const request = makeRequest([2], { allowedTokenIds: [0, 31, 32, 69, 70] });
     const bound = makeSequence(request, { slot: 1, blocks: [1] });
     const arena = pack(batchOf([free, 0, 1, 1], [bound, 0, 1, 1]));
-    expect([...arena.maskRow.slice(0, 2)]).toEqual([-1, 0]);
-    expect([...arena.masks.slice(0, 4)]).toEqual([
+    expect([...arena.maskRow.slice(0, 2)]).toEqual([-1, 1]);
+    expect([...arena.masks.slice(3, 7)]).toEqual([
       0x80000001,
       1,
       1 << (69 - 64),

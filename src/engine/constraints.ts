@@ -1,0 +1,227 @@
+import type { ScheduledBatch } from "../core/batch.js";
+import type {
+  Constraint,
+  GrammarRef,
+  MaskSource,
+  TokenMatcher,
+} from "../core/constraint.js";
+import { OctavoError } from "../core/errors.js";
+import type { Request } from "../core/request.js";
+import { SequenceStatus } from "../core/sequence.js";
+import type { Sequence } from "../core/sequence.js";
+import type { ModelRunner } from "../runner/runner.js";
+
+/** Where a constrained sequence is on its way. */
+interface Progress {
+  matcher: TokenMatcher | null;
+  /** Position of the first token of the constrained part; -1 while the free part goes on. */
+  start: number;
+  /** Output tokens searched for the end of the free part. */
+  numSearched: number;
+}
+
+const NO_DRAFTS = new Int32Array(0);
+
+/**
+ * The masks of constrained sequences. `begin` and `apply` are called once for each batch, in order:
+ *
+ *   launch n+1   body and logits; the batch waits
+ *   update n     the tokens before its rows are booked  -> begin(n+1): matchers start on its masks
+ *   ...          the device computes n+1, the scheduler n+2
+ *                                                       -> apply(n+1): masks go into the arena, the batch is sampled
+ *
+ * What may follow depends on booked tokens alone, so a sequence that was preempted, or whose KV is recomputed, goes on
+ * where it was.
+ */
+export class Constraints {
+  private readonly progress = new Map<Sequence, Progress>();
+  private readonly stuck: Sequence[] = [];
+  /** [ceil(vocabSize / 32)] */
+  private readonly mask: Uint32Array;
+
+  constructor(
+    private readonly runner: Pick<ModelRunner, "setMask" | "sample">,
+    vocabSize: number,
+    private readonly source: MaskSource | null,
+  ) {
+    this.mask = new Uint32Array(Math.ceil(vocabSize / 32));
+  }
+
+  get numMatchers(): number {
+    let count = 0;
+    for (const { matcher } of this.progress.values()) if (matcher) count++;
+    return count;
+  }
+
+  /** Throws unsupported for a grammar that nobody can follow. */
+  check({ constraint }: Request): void {
+    if (constraint?.grammar && !this.source)
+      throw new OctavoError(
+        "unsupported",
+        "This engine was started without a source of grammar masks.",
+      );
+  }
+
+  /** Everything before the batch's rows is booked: starts the matchers. */
+  begin(batch: ScheduledBatch): void {
+    if (batch.numConstrained === 0) return;
+    this.eachRow(batch, (sequence, constraint, row, numRows) => {
+      const progress = this.progressOf(sequence);
+      this.searchStart(sequence, constraint, progress);
+      const { grammar } = constraint;
+      if (progress.start < 0 || !grammar) return;
+      progress.matcher ??= this.open(grammar);
+      progress.matcher?.begin(
+        sequence.tokens,
+        progress.start,
+        sequence.numTokens,
+        numRows > 1 ? sequence.draftTokens : NO_DRAFTS,
+        row,
+      );
+    });
+  }
+
+  /** Sets the batch's masks and lets it be sampled. Returns the sequences that nothing can follow (reused). */
+  apply(batch: ScheduledBatch): readonly Sequence[] {
+    this.stuck.length = 0;
+    if (batch.numConstrained === 0) return this.stuck;
+    this.eachRow(batch, (sequence, constraint, row, numRows) => {
+      const progress = this.progressOf(sequence);
+      if (progress.start < 0) this.applyFree(sequence, constraint, row);
+      else if (constraint.grammar)
+        this.applyGrammar(sequence, progress, row, numRows);
+    });
+    this.runner.sample();
+    return this.stuck;
+  }
+
+  /** The sequence has ended. */
+  release(sequence: Sequence): void {
+    this.progress.get(sequence)?.matcher?.close();
+    this.progress.delete(sequence);
+  }
+
+  /** Visits the constrained sequences of a batch that sample a token: the first of their rows, and how many they are. */
+  private eachRow(
+    batch: ScheduledBatch,
+    visit: (
+      sequence: Sequence,
+      constraint: Constraint,
+      row: number,
+      numRows: number,
+    ) => void,
+  ): void {
+    let end = 0;
+    for (let i = 0; i < batch.numSeqs; i++) {
+      const sequence = batch.sequence(i);
+      end += batch.samplesOf[i] as number;
+      const { constraint, params } = sequence.request;
+      if (!constraint || params.maxTokens === 0) continue;
+      // A sequence that ended meanwhile has a garbage row.
+      if (sequence.status === SequenceStatus.finished) continue;
+      const numDrafts = batch.numDrafts[i] as number;
+      const position = (batch.start[i] as number) + (batch.count[i] as number);
+      if (position - numDrafts !== sequence.numTokens) continue;
+      visit(sequence, constraint, end - 1 - numDrafts, 1 + numDrafts);
+    }
+  }
+
+  private progressOf(sequence: Sequence): Progress {
+    let progress = this.progress.get(sequence);
+    if (!progress) {
+      const free = (sequence.request.constraint?.startAfter.length ?? 0) > 0;
+      const start = free ? -1 : sequence.numPromptTokens;
+      progress = { matcher: null, start, numSearched: 0 };
+      this.progress.set(sequence, progress);
+    }
+    return progress;
+  }
+
+  /** Looks through the output booked since the last time for the end of the free part. */
+  private searchStart(
+    { tokens, numPromptTokens, numOutputTokens }: Sequence,
+    { startAfter }: Constraint,
+    progress: Progress,
+  ): void {
+    while (progress.start < 0 && progress.numSearched < numOutputTokens) {
+      const end = numPromptTokens + ++progress.numSearched;
+      const begin = end - startAfter.length;
+      if (begin < numPromptTokens) continue;
+      if (startAfter.every((token, k) => tokens[begin + k] === token))
+        progress.start = end;
+    }
+  }
+
+  private open(grammar: GrammarRef): TokenMatcher | null {
+    return this.source?.open(grammar) ?? null;
+  }
+
+  /** The end of the free part is forced where its budget is spent; before a grammar the output may not end in it. */
+  private applyFree(
+    sequence: Sequence,
+    { grammar, startAfter, freeTokens }: Constraint,
+    row: number,
+  ): void {
+    const { numOutputTokens, request } = sequence;
+    if (freeTokens !== null && numOutputTokens >= freeTokens) {
+      const forced = startAfter[numMatched(sequence, startAfter)] as number;
+      this.mask.fill(0);
+      setBit(this.mask, forced);
+      this.runner.setMask(row, this.mask);
+    } else if (grammar) {
+      this.mask.fill(0xffffffff);
+      for (const id of request.params.eosTokenIds) clearBit(this.mask, id);
+      this.runner.setMask(row, this.mask);
+    }
+  }
+
+  private applyGrammar(
+    sequence: Sequence,
+    { matcher }: Progress,
+    row: number,
+    numRows: number,
+  ): void {
+    for (let r = row; r < row + numRows; r++) {
+      const mask = matcher?.finish(r) ?? null;
+      if (mask) {
+        this.runner.setMask(r, this.withoutEarlyEnd(sequence, mask));
+      } else if (r === row) {
+        this.stuck.push(sequence);
+        return;
+      }
+    }
+  }
+
+  /** With ignore_eos the output ends only where the grammar leaves nothing else. */
+  private withoutEarlyEnd(
+    { request: { params } }: Sequence,
+    mask: Uint32Array,
+  ): Uint32Array {
+    if (!params.ignoreEos) return mask;
+    this.mask.set(mask);
+    for (const id of params.eosTokenIds) clearBit(this.mask, id);
+    return this.mask.some((word) => word !== 0) ? this.mask : mask;
+  }
+}
+
+/** How many tokens at the output's end are the beginning of `wanted`. */
+function numMatched(
+  { tokens, numTokens, numOutputTokens }: Sequence,
+  wanted: readonly number[],
+): number {
+  for (let n = Math.min(wanted.length - 1, numOutputTokens); n > 0; n--) {
+    const begin = numTokens - n;
+    let k = 0;
+    while (k < n && tokens[begin + k] === wanted[k]) k++;
+    if (k === n) return n;
+  }
+  return 0;
+}
+
+function setBit(mask: Uint32Array, id: number): void {
+  mask[id >>> 5] = (mask[id >>> 5] as number) | (1 << (id & 31));
+}
+
+function clearBit(mask: Uint32Array, id: number): void {
+  mask[id >>> 5] = (mask[id >>> 5] as number) & ~(1 << (id & 31));
+}
