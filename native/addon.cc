@@ -1,10 +1,12 @@
 // The N-API surface (src/runner/addon.ts): unpacks arguments, calls the runner, turns errors into
-// JavaScript's. napi.h is included here and in spec_reader only.
+// JavaScript's. napi.h is included here, in addon_* and in
+// spec_reader only.
 #include <napi.h>
 
 #include <memory>
-#include <new>
 
+#include "addon_bench.h"
+#include "addon_guard.h"
 #include "arena.h"
 #include "backend.h"
 #include "check.h"
@@ -16,38 +18,6 @@
 namespace octavo {
 
 namespace {
-
-[[noreturn]] void throwCoded(Napi::Env env, const char* code, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, code));
-  throw error;
-}
-
-// Runs `body`; whatever it throws arrives in JavaScript as an Error with a code.
-template <typename Body>
-auto guarded(Napi::Env env, Body body) -> decltype(body()) {
-  try {
-    return body();
-  } catch (const Napi::Error&) {
-    throw;  // JavaScript's own: a getter or the progress callback threw it
-  } catch (const Error& error) {
-    throwCoded(env, error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    throwCoded(env, code::kMemory, "host memory: an allocation failed");
-  } catch (const std::length_error& error) {
-    throwCoded(env, code::kMemory, error.what());
-  } catch (const std::exception& error) {
-    throwCoded(env, code::kDevice, error.what());
-  }
-}
-
-Field argument(const Napi::CallbackInfo& info, size_t index, const char* name) {
-  return Field(info[index], name);
-}
-
-Napi::Number toNumber(Napi::Env env, size_t value) {
-  return Napi::Number::New(env, static_cast<double>(value));
-}
 
 class RunnerObject : public Napi::ObjectWrap<RunnerObject> {
  public:
@@ -229,6 +199,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("scratchBytes", Napi::Function::New(env, measureScratch, "scratchBytes"));
   exports.Set("pageHeadDim", Napi::Function::New(env, pageHeadDim, "pageHeadDim"));
   exports.Set("Runner", RunnerObject::define(env));
+  exportBench(env, exports);
   return exports;
 }
 

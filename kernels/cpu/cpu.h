@@ -14,4 +14,14 @@ int physicalCores();
 // best there is). False: unknown, or not available on this processor.
 bool cpuForceIsa(const char* name);
 
+// The machine's own limits on `threads` threads.
+struct CpuCeilings {
+  double readBytesPerSecond = 0;  // of memory larger than any cache
+  double flopPerSecond = 0;       // f32 multiply-adds in registers, two operations each
+  int threads = 0;
+};
+
+// Measures for about `seconds` each. `threads` 0: one per physical core. False: no memory, or no threads.
+bool measureCpuCeilings(int threads, double seconds, CpuCeilings* ceilings);
+
 }  // namespace octavo

@@ -113,6 +113,68 @@ export interface NativeRunnerHandle {
   close(): void;
 }
 
+/** One op at given shapes, to be timed. Fields that the op has no use for are left out. */
+export interface OpBenchSpec {
+  device: string;
+  /** 0: one per physical core. */
+  threads: number;
+  op:
+    | "linear"
+    | "attention"
+    | "rms_norm"
+    | "silu_mul"
+    | "add"
+    | "rope_store_kv"
+    | "sample";
+  /** Token rows of one call; each number is timed in turn. */
+  rows: Int32Array;
+  /** For each number of rows. */
+  seconds: number;
+  /** Bytes of weights or KV pages that calls walk through, so that no cache holds them. */
+  workingSet: number;
+  scheme?: "int4" | "f16" | "bf16" | "f32";
+  k?: number;
+  n?: number;
+  groupSize?: number;
+  epilogue?: "none" | "silu_mul" | "add";
+  /** Of rms_norm, silu_mul, add. */
+  width?: number;
+  numHeads?: number;
+  numKvHeads?: number;
+  headDim?: number;
+  /** Positions of each sequence, the new ones included, and how many are new (rows is a multiple of it). */
+  contextLen?: number;
+  queryLen?: number;
+  kvCacheDtype?: KvCacheDType;
+  vocabSize?: number;
+  /** Sampling with temperature, top-k and top-p rather than greedily. */
+  topKTopP?: boolean;
+}
+
+export interface OpBenchResult {
+  rows: {
+    rows: number;
+    calls: number;
+    medianSeconds: number;
+    bestSeconds: number;
+    /** What one call has to read and write, each byte once; multiplications and additions. */
+    bytes: number;
+    flop: number;
+  }[];
+  /** Of the weights or KV pages, used in turn. */
+  copies: number;
+  threads: number;
+  /** RMS of the difference from the reference backend, relative; sample: the share of rows with another token. */
+  error: number;
+}
+
+/** What the processor can do at most: reads of memory larger than any cache, f32 multiply-adds in registers. */
+export interface Ceilings {
+  readBytesPerSecond: number;
+  flopPerSecond: number;
+  threads: number;
+}
+
 export interface Addon {
   readonly version: string;
   describeDevice(device: string, threads: number): DeviceInfo;
@@ -122,6 +184,9 @@ export interface Addon {
   scratchBytes(device: string, program: Program, sizes: RunnerSizes): number;
   /** Values that a head takes in a KV page of `device`, at least headDim; 0: it has no kernels for such heads. */
   pageHeadDim(device: string, headDim: number): number;
+  benchOp(spec: OpBenchSpec): OpBenchResult;
+  /** Measured for about `seconds` each. */
+  measureCeilings(threads: number, seconds: number): Ceilings;
   Runner: new (spec: RunnerSpec) => NativeRunnerHandle;
 }
 
