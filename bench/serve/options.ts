@@ -1,16 +1,13 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { OctavoError } from "../../src/core/errors.js";
-import { integer, number } from "../../src/cli/flags.js";
+import { number } from "../../src/cli/flags.js";
 import type { Backend } from "./client.js";
-import {
-  DATASETS,
-  type DatasetName,
-  type DatasetSettings,
-} from "./dataset-settings.js";
+import { addDatasetFlags, type DatasetFlags } from "./dataset-flags.js";
+import { addRows, atLeast, type Row } from "./flag-rows.js";
 import { LATENCIES, type Goodput, type Latency } from "./metrics.js";
 
 /** Flags of `octavo bench serve` as commander gives them. */
-export interface ServeBenchFlags {
+export interface ServeBenchFlags extends DatasetFlags {
   baseUrl: string;
   backend?: Backend;
   endpoint?: string;
@@ -18,30 +15,12 @@ export interface ServeBenchFlags {
   tokenizer?: string;
   apiKey?: string;
   label?: string;
-  datasetName: DatasetName;
-  datasetPath?: string;
-  numPrompts?: number;
-  randomInputLen: number;
-  randomOutputLen: number;
-  randomPrefixLen: number;
-  randomRangeRatio: number;
-  prefixRepetitionPrefixLen: number;
-  prefixRepetitionSuffixLen: number;
-  prefixRepetitionNumPrefixes: number;
-  prefixRepetitionOutputLen: number;
-  sharegptOutputLen?: number;
-  customOutputLen?: number;
-  specBenchOutputLen: number;
-  specBenchCategory?: string;
-  timeScale: number;
-  lengthScale: number;
   requestRate?: number;
   burstiness?: number;
   maxConcurrency?: number;
   requestTimeout: number;
   ignoreEos: boolean;
   temperature: number;
-  seed: number;
   goodput?: string[];
   percentileMetrics: Latency[];
   metricPercentiles: number[];
@@ -53,11 +32,6 @@ export interface ServeBenchFlags {
   regressionThreshold: number;
 }
 
-const MAX = Number.MAX_SAFE_INTEGER;
-const atLeast = (min: number) => integer(min, MAX);
-
-type Row = [flags: string, help: string, value?: unknown, parse?: unknown];
-
 const SERVER: Row[] = [
   ["--base-url <url>", "the server under load", "http://127.0.0.1:8000"],
   ["--endpoint <path>", "route (default: the backend's)"],
@@ -67,63 +41,6 @@ const SERVER: Row[] = [
     "model directory whose tokenizer makes and counts prompts; without one, made-up prompts are sent as token ids that the server's /tokenize knows",
   ],
   ["--label <text>", "name of the run in the JSON and its file name"],
-];
-
-const DATASET: Row[] = [
-  [
-    "--dataset-path <file>",
-    "file of sharegpt, custom, spec_bench, trace (Mooncake JSON lines or Azure CSV)",
-  ],
-  [
-    "--num-prompts <n>",
-    "requests (default: 1000, or a shorter trace's all)",
-    undefined,
-    atLeast(1),
-  ],
-  ["--random-input-len <n>", "random: prompt tokens", 1024, atLeast(0)],
-  ["--random-output-len <n>", "random: output tokens", 128, atLeast(1)],
-  [
-    "--random-prefix-len <n>",
-    "random: shared tokens before each prompt",
-    0,
-    atLeast(0),
-  ],
-  [
-    "--random-range-ratio <r>",
-    "random: lengths vary by this share either way",
-    0,
-    number(0, 0.999999),
-  ],
-  ["--prefix-repetition-prefix-len <n>", "tokens", 256, atLeast(1)],
-  ["--prefix-repetition-suffix-len <n>", "tokens", 256, atLeast(1)],
-  ["--prefix-repetition-num-prefixes <n>", "prefixes", 10, atLeast(1)],
-  ["--prefix-repetition-output-len <n>", "tokens", 128, atLeast(1)],
-  [
-    "--sharegpt-output-len <n>",
-    "output tokens instead of the answers' lengths",
-    undefined,
-    atLeast(1),
-  ],
-  [
-    "--custom-output-len <n>",
-    "output tokens instead of each line's output_tokens (or 256)",
-    undefined,
-    atLeast(1),
-  ],
-  ["--spec-bench-output-len <n>", "tokens", 256, atLeast(1)],
-  ["--spec-bench-category <name>", "only this category"],
-  [
-    "--time-scale <f>",
-    "trace: multiply arrival times (0.5: twice as fast)",
-    1,
-    number(0, 1e6),
-  ],
-  [
-    "--length-scale <f>",
-    "trace: multiply prompt and output lengths",
-    1,
-    number(0, 1000, true),
-  ],
 ];
 
 const LOAD: Row[] = [
@@ -186,15 +103,7 @@ const RESULT: Row[] = [
 
 /** Declares every flag on the command. */
 export function addServeBenchFlags(command: Command): void {
-  const add = ([flags, help, value, parse]: Row): void => {
-    const option = new Option(flags, help);
-    if (value !== undefined)
-      option.default(value, Array.isArray(value) ? value.join(",") : undefined);
-    if (parse !== undefined)
-      option.argParser(parse as (text: string) => unknown);
-    command.addOption(option);
-  };
-  SERVER.forEach(add);
+  addRows(command, SERVER);
   command.addOption(
     new Option(
       "--backend <name>",
@@ -204,12 +113,8 @@ export function addServeBenchFlags(command: Command): void {
   command.addOption(
     new Option("--api-key <key>", "key to send").env("OPENAI_API_KEY"),
   );
-  command.addOption(
-    new Option("--dataset-name <name>", "what to ask")
-      .choices(DATASETS)
-      .default("random"),
-  );
-  [...DATASET, ...LOAD, ...RESULT].forEach(add);
+  addDatasetFlags(command);
+  addRows(command, [...LOAD, ...RESULT]);
 }
 
 function rate(text: string): number {
@@ -269,39 +174,5 @@ export function resolveEndpoint({
   return {
     backend: chosen,
     endpoint: route.startsWith("/") ? route : `/${route}`,
-  };
-}
-
-export function datasetSettings(flags: ServeBenchFlags): DatasetSettings {
-  if (flags.datasetName === "random" && flags.randomInputLen === 0)
-    if (flags.randomPrefixLen === 0)
-      throw new OctavoError(
-        "invalid_config",
-        "--random-input-len: a prompt needs at least one token; got 0, without --random-prefix-len",
-        "random-input-len",
-      );
-  return {
-    name: flags.datasetName,
-    path: flags.datasetPath ?? null,
-    numPrompts: flags.numPrompts ?? null,
-    seed: flags.seed,
-    random: {
-      inputLen: flags.randomInputLen,
-      outputLen: flags.randomOutputLen,
-      prefixLen: flags.randomPrefixLen,
-      rangeRatio: flags.randomRangeRatio,
-    },
-    prefixRepetition: {
-      prefixLen: flags.prefixRepetitionPrefixLen,
-      suffixLen: flags.prefixRepetitionSuffixLen,
-      numPrefixes: flags.prefixRepetitionNumPrefixes,
-      outputLen: flags.prefixRepetitionOutputLen,
-    },
-    shareGptOutputLen: flags.sharegptOutputLen ?? null,
-    customOutputLen: flags.customOutputLen ?? null,
-    specBenchOutputLen: flags.specBenchOutputLen,
-    specBenchCategory: flags.specBenchCategory ?? null,
-    timeScale: flags.timeScale,
-    lengthScale: flags.lengthScale,
   };
 }

@@ -4,12 +4,12 @@ import { OctavoError } from "../../src/core/errors.js";
 import { arrivalTimes } from "./arrivals.js";
 import { requestBody, sendRequest, type RequestSettings } from "./client.js";
 import { loadDataset } from "./dataset.js";
+import { datasetSettings } from "./dataset-flags.js";
 import type { PromptContext } from "./dataset-settings.js";
 import { HttpClient } from "./http.js";
 import { runLoad, type LoadResult } from "./load.js";
 import { computeMetrics } from "./metrics.js";
 import {
-  datasetSettings,
   parseGoodput,
   resolveEndpoint,
   type ServeBenchFlags,

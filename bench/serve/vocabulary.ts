@@ -44,6 +44,22 @@ function readablePlainIds(tokenizer: Tokenizer): Int32Array {
   return Int32Array.from(ids);
 }
 
+/** A model without a tokenizer: every id is plain, and there is no text. */
+export function idVocabulary(vocabSize: number): Vocabulary {
+  const noText = (): never => {
+    throw new OctavoError(
+      "invalid_config",
+      "This data set is text, and the model directory has no tokenizer.json; random prompts (--dataset-name random) need none.",
+      "dataset-name",
+    );
+  };
+  return {
+    plainIds: async () => Int32Array.from({ length: vocabSize }, (_, id) => id),
+    encode: async () => noText(),
+    decode: async () => noText(),
+  };
+}
+
 /** Words in the text that shows which ids a server's tokenizer gives. */
 const PROBE_WORDS = 4000;
 /** Fewer different ids than this are no tokenizer of text. */

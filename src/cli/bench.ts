@@ -1,9 +1,12 @@
 import { Command } from "commander";
 import { writeFile } from "node:fs/promises";
+import {
+  latencyBenchCommand,
+  startupBenchCommand,
+  throughputBenchCommand,
+} from "../../bench/engine/command.js";
+import { kernelBenchCommand } from "../../bench/kernels/command.js";
 import { serveBenchCommand } from "../../bench/serve/command.js";
-import { OctavoError } from "../core/errors.js";
-
-const UNBUILT = ["latency", "throughput", "startup", "kernels"];
 
 /** `octavo bench KIND`: figures as ratios and shares of a ceiling, measured side by side. */
 export function benchCommand(): Command {
@@ -21,17 +24,9 @@ export function benchCommand(): Command {
         await writeFile(options.json, JSON.stringify(result, null, 2) + "\n");
     });
   bench.addCommand(serveBenchCommand());
-  for (const name of UNBUILT) {
-    bench
-      .command(name, { hidden: true })
-      .allowUnknownOption()
-      .allowExcessArguments()
-      .action(() => {
-        throw new OctavoError(
-          "unsupported",
-          `octavo bench ${name} is not built yet.`,
-        );
-      });
-  }
+  bench.addCommand(latencyBenchCommand());
+  bench.addCommand(throughputBenchCommand());
+  bench.addCommand(startupBenchCommand());
+  bench.addCommand(kernelBenchCommand());
   return bench;
 }

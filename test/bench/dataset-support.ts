@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, expect } from "vitest";
 import { loadDataset } from "../../bench/serve/dataset.js";
 import type { PromptContext } from "../../bench/serve/dataset-settings.js";
-import { datasetSettings } from "../../bench/serve/options.js";
+import { datasetSettings } from "../../bench/serve/dataset-flags.js";
 import type { Sample } from "../../bench/serve/outcome.js";
 import type { Vocabulary } from "../../bench/serve/vocabulary.js";
 import { parseFlags } from "./flags.js";

@@ -1,0 +1,64 @@
+import { InvalidArgumentError, type Command } from "commander";
+import { addFlags, camelCase, integer } from "../../src/cli/flags.js";
+import { engineConfig, SERVE_FLAGS } from "../../src/cli/serve-flags.js";
+import { ENGINE_DEFAULTS, type EngineConfig } from "../../src/core/config.js";
+import { OctavoError } from "../../src/core/errors.js";
+
+/** Flags of every bench that runs the engine itself. */
+export interface EngineBenchFlags extends Record<string, unknown> {
+  model?: string;
+  seed: number;
+  outputJson?: string;
+}
+
+/**
+ * --model, --seed, --output-json, and those flags of `octavo serve` that configure the engine rather than HTTP. The prefix
+ * cache is off unless asked for, as in vLLM's benches: an iteration would find the prompts of the one before it.
+ */
+export function addEngineFlags(command: Command): void {
+  command
+    .option("--model <dir>", "model directory in the Hugging Face layout")
+    .option(
+      "--seed <n>",
+      "of made-up weights, prompts and draws",
+      integer(0, 0xffffffff),
+      0,
+    )
+    .option("--output-json <file>", "also write the figures as JSON");
+  const names = Object.keys(ENGINE_DEFAULTS);
+  const flags = SERVE_FLAGS.filter(
+    ({ name }) => names.includes(camelCase(name)) && name !== "seed",
+  );
+  addFlags(
+    command,
+    flags.map((flag) =>
+      flag.name === "enable-prefix-caching"
+        ? { ...flag, default: false }
+        : flag,
+    ),
+  );
+}
+
+/** Errors: `invalid_config` where no model was named. */
+export function requireModel({ model }: EngineBenchFlags): string {
+  if (model !== undefined) return model;
+  throw new OctavoError(
+    "invalid_config",
+    "--model: expected a model directory, got none",
+    "model",
+  );
+}
+
+export function benchEngineConfig(flags: EngineBenchFlags): EngineConfig {
+  return engineConfig(requireModel(flags), flags);
+}
+
+export function percentiles(text: string): number[] {
+  return text.split(",").map((part) => {
+    const value = Number(part);
+    if (part.trim() !== "" && value >= 0 && value <= 100) return value;
+    throw new InvalidArgumentError(
+      `Expected numbers from 0 to 100, got "${part}".`,
+    );
+  });
+}

@@ -1,0 +1,202 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { OctavoError } from "../../src/core/errors.js";
+import { ProgressBar } from "../../src/cli/format.js";
+import { requestBody, sendRequest } from "../serve/client.js";
+import { HttpClient } from "../serve/http.js";
+import { machineLines, measureMachine, type Machine } from "../machine.js";
+import { summarize } from "../serve/statistics.js";
+import { requireModel, type EngineBenchFlags } from "./flags.js";
+
+export interface StartupFlags extends EngineBenchFlags {
+  numIters: number;
+  numItersWarmup: number;
+  device: string;
+  threads: number;
+}
+
+/** One start of a server process. Seconds after it was spawned. */
+export interface StartupTrial {
+  /** The address was printed: requests are taken. */
+  listening: number;
+  /** The first token of a first request of one token arrived. */
+  firstToken: number;
+  /** VmHWM and VmRSS after that; null where /proc is missing. */
+  peakMemoryBytes: number | null;
+  residentMemoryBytes: number | null;
+}
+
+export interface StartupResult {
+  avg_startup_time: number;
+  startup_times: number[];
+  percentiles: Record<string, number>;
+  bench: "startup";
+  model: string;
+  seed: number;
+  machine: Machine;
+  first_token_times: number[];
+  median_first_token_time: number;
+  trials: StartupTrial[];
+}
+
+const PERCENTILES = [10, 25, 50, 75, 90, 99];
+const START_TIMEOUT_MS = 600_000;
+const LISTENING = /^Octavo listening on (\S+)$/m;
+
+/**
+ * `octavo bench startup`: a server process of its own for each trial, from spawning it to its first token. Files are in the
+ * page cache after the first trial; a warm-up trial puts them there.
+ * @param serveArguments flags of `octavo serve`
+ */
+export async function runStartupBench(
+  flags: StartupFlags,
+  serveArguments: readonly string[],
+  print: (line: string) => void,
+): Promise<StartupResult> {
+  const model = requireModel(flags);
+  const machine = measureMachine(
+    flags.device === "auto" ? "cpu" : flags.device,
+    flags.threads,
+  );
+  print(`Model: ${model}`);
+  machineLines(machine, flags.seed).forEach(print);
+  const total = flags.numItersWarmup + flags.numIters;
+  const bar = new ProgressBar("Starts");
+  const trials: StartupTrial[] = [];
+  for (let i = 0; i < total; i++) {
+    const trial = await startOnce([model, ...serveArguments]);
+    if (i >= flags.numItersWarmup) trials.push(trial);
+    bar.update(i + 1, total);
+  }
+  const times = trials.map(({ listening }) => listening);
+  const firstTokens = trials.map(({ firstToken }) => firstToken);
+  const summary = summarize(times, PERCENTILES);
+  const result: StartupResult = {
+    avg_startup_time: summary.mean,
+    startup_times: times,
+    percentiles: Object.fromEntries(
+      Array.from(summary.percentiles, ([p, value]) => [String(p), value]),
+    ),
+    bench: "startup",
+    model,
+    seed: flags.seed,
+    machine,
+    first_token_times: firstTokens,
+    median_first_token_time: summarize(firstTokens, []).median,
+    trials,
+  };
+  print(`Avg startup time: ${summary.mean.toFixed(3)} seconds`);
+  for (const [p, value] of summary.percentiles)
+    print(`${p}% percentile startup time: ${value.toFixed(3)} seconds`);
+  print(
+    `Median time to the first token: ${result.median_first_token_time.toFixed(3)} seconds`,
+  );
+  const memory = trials.at(-1)?.residentMemoryBytes ?? null;
+  if (memory !== null)
+    print(`Resident after it: ${(memory / 2 ** 20).toFixed(0)} MiB`);
+  return result;
+}
+
+async function startOnce(args: readonly string[]): Promise<StartupTrial> {
+  const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+  const spawned = performance.now();
+  const seconds = (): number => (performance.now() - spawned) / 1000;
+  const child = spawn(
+    process.execPath,
+    [main, "serve", ...args, "--port", "0", "--log-level", "error"],
+    { stdio: ["ignore", "pipe", "pipe"] },
+  );
+  try {
+    const url = await listeningAddress(child);
+    const listening = seconds();
+    await firstToken(url);
+    const first = seconds();
+    return { listening, firstToken: first, ...memoryOf(child.pid) };
+  } finally {
+    await endOf(child);
+  }
+}
+
+function listeningAddress(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let out = "";
+    let err = "";
+    const fail = (problem: string): void =>
+      reject(
+        new OctavoError(
+          "invalid_config",
+          `octavo serve ${problem}:\n${err.trim()}`,
+        ),
+      );
+    const timer = setTimeout(
+      () => fail(`did not listen within ${START_TIMEOUT_MS / 1000} s`),
+      START_TIMEOUT_MS,
+    );
+    child.stderr?.on("data", (bytes: Buffer) => (err += bytes.toString()));
+    child.stdout?.on("data", (bytes: Buffer) => {
+      out += bytes.toString();
+      const url = LISTENING.exec(out)?.[1];
+      if (url === undefined) return;
+      clearTimeout(timer);
+      resolve(url);
+    });
+    child.on("exit", (code, signal) => {
+      clearTimeout(timer);
+      fail(`ended with ${code ?? signal} before it listened`);
+    });
+  });
+}
+
+/** A prompt of one token id, which every model has, and one token of output. */
+async function firstToken(url: string): Promise<void> {
+  const http = new HttpClient(url, null);
+  try {
+    const { text } = await http.get("/v1/models");
+    const { data } = JSON.parse(text) as { data: { id: string }[] };
+    const settings = {
+      backend: "openai" as const,
+      endpoint: "/v1/completions",
+      model: data[0]?.id ?? "",
+      ignoreEos: true,
+      temperature: 0,
+      seed: 0,
+      timeout: START_TIMEOUT_MS / 1000,
+    };
+    const sample = { prompt: Int32Array.of(1), promptLen: 1, outputLen: 1 };
+    const body = requestBody(sample, 0, settings);
+    const { error } = await sendRequest(http, body, 1, settings, 0);
+    if (error !== null)
+      throw new OctavoError("internal_error", `the first request: ${error}`);
+  } finally {
+    http.close();
+  }
+}
+
+function memoryOf(
+  pid: number | undefined,
+): Pick<StartupTrial, "peakMemoryBytes" | "residentMemoryBytes"> {
+  let status = "";
+  try {
+    status = readFileSync(`/proc/${pid}/status`, "utf8");
+  } catch {
+    // Not Linux.
+  }
+  const field = (name: string): number | null => {
+    const kib = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
+    return kib === undefined ? null : Number(kib) * 1024;
+  };
+  return {
+    peakMemoryBytes: field("VmHWM"),
+    residentMemoryBytes: field("VmRSS"),
+  };
+}
+
+function endOf(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve();
+    child.once("exit", () => resolve());
+    // A second signal ends at once; nothing is running by then.
+    child.kill("SIGTERM");
+  });
+}
