@@ -57,12 +57,13 @@ class LinearCase : public OpCase {
       weights_.push_back(device.ops.loadLinear(device.context, &source));
       if (!weights_.back()) fail(code::kDevice, "loadLinear failed: ", device.lastError());
     }
+    device.expect(device.ops.finishLoading(device.context), "load");
     in_ = randomFloats(size_t(maxRows) * spec.k, "in");
     out_ = zeroFloats(size_t(maxRows) * outWidth_, "out");
   }
 
   int run(int32_t rows, int32_t copy) override {
-    const LinearArgs args{{in_, spec_.k}, {out_, outWidth_}, weights_[copy], rows, spec_.epilogue};
+    const LinearArgs args{{in_, spec_.k}, {out_, outWidth_}, weights_[copy], rows, spec_.epilogue, 0};
     return device_.ops.linear(device_.context, &args);
   }
   double bytes(int32_t rows) const override {
@@ -157,6 +158,7 @@ class ElementwiseCase : public OpCase {
     const HostTensor host{ones.data(), DType::F32, 1, spec.width};
     weight_ = device.ops.loadDense(device.context, &host, 0);
     if (!weight_) fail(code::kDevice, "loadDense failed: ", device.lastError());
+    device.expect(device.ops.finishLoading(device.context), "load");
   }
 
   int run(int32_t rows, int32_t) override {

@@ -99,6 +99,9 @@ void checkMemory(const OpBenchSpec& spec, int32_t maxRows, size_t streamed, int3
 
 std::unique_ptr<Device> open(const std::string& name, const OpBenchSpec& spec, int32_t maxRows) {
   const Ops& ops = findBackend(name);
+  // The cases write and read activations as floats.
+  if (ops.activation != DType::F32)
+    fail(code::kDevice, "benchOp: expected a device with f32 activations, got ", name);
   OpenOptions options{};
   options.threads = spec.threads;
   options.maxRows = maxRows;
@@ -106,10 +109,18 @@ std::unique_ptr<Device> open(const std::string& name, const OpBenchSpec& spec, i
   options.maxSamples = maxRows;
   options.maxContext = std::max({spec.contextLen, maxRows, 1});
   options.vocabSize = std::max(spec.vocabSize, 1);
+  const LinearShape linear{spec.n, spec.k, spec.epilogue == Epilogue::SiluMul};
+  const AttentionShape attention{spec.numHeads, spec.numKvHeads, spec.headDim, 0};
+  options.linears = &linear;
+  options.numLinears = spec.op == "linear";
+  options.attentions = &attention;
+  options.numAttentions = spec.op == "attention" || spec.op == "rope_store_kv";
   char error[256] = "";
   Context* context = ops.open(&options, error, sizeof(error));
   if (!context) fail(code::kDevice, "device ", name, " did not open: ", error);
   auto device = std::make_unique<Device>(ops, context);
+  if (options.numAttentions && ops.pageHeadDim(spec.headDim) != spec.headDim)
+    failArgument("spec.headDim", concat("a size that ", ops.name, " keeps as it is"), spec.headDim);
   if (ops.setKvDType(context, spec.kvDType) != 0)
     failArgument("spec.kvCacheDtype", concat("a type that ", ops.name, " has kernels for"),
                  device->lastError());
