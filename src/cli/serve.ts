@@ -56,6 +56,7 @@ export async function serve(
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
+    stopOnFailure(app, engine);
     stopOnSignals(app, engine, options.shutdownTimeout);
   } catch (error) {
     await engine.close();
@@ -151,6 +152,26 @@ async function listen(app: App, options: ServeOptions): Promise<string> {
   return `${options.sslCertfile === undefined ? "http" : "https"}://${host}:${port}`;
 }
 
+/** EX_SOFTWARE: a supervisor should start it again, unlike after 1 (a mistake in flags or model). */
+const ENGINE_ENDED = 70;
+/** What answers that are being written get before the process ends. */
+const FAREWELL_MS = 3000;
+
+/** An engine that ended by itself has told its requests; what they were told gets out, then the process ends. */
+function stopOnFailure(app: App, engine: EngineClient): void {
+  engine.onFatal(({ message }) => {
+    log(
+      `The engine ended: ${message} Ending with code ${ENGINE_ENDED}, to be started again.`,
+    );
+    const end = (): never => process.exit(ENGINE_ENDED);
+    setTimeout(end, FAREWELL_MS);
+    app.beginDrain();
+    app.close().then(end, end);
+    // A connection whose last answer is still under way is idle, and to be closed, only after close() looked for such.
+    setInterval(() => app.server.closeIdleConnections(), 50);
+  });
+}
+
 /** The first SIGTERM or SIGINT lets running requests finish (up to the timeout); the second ends at once. */
 function stopOnSignals(
   app: App,
@@ -168,7 +189,10 @@ function stopOnSignals(
       `${signal}: no new requests; ${engine.numPending} running get up to ${timeoutSeconds} s. Send it again to stop now.`,
     );
     drain(app, engine, timeoutSeconds).then(
-      () => process.exit(0),
+      () =>
+        process.exit(
+          engine.unavailable?.code === "shutting_down" ? 0 : ENGINE_ENDED,
+        ),
       (error: unknown) => {
         log(error instanceof Error ? error.message : String(error));
         process.exit(1);

@@ -30,6 +30,8 @@ export const FinishReason = {
   length: 2,
   abort: 3,
   error: 4,
+  /** The device failed twice while it computed for the request. */
+  lost: 5,
 } as const;
 export type FinishReason = (typeof FinishReason)[keyof typeof FinishReason];
 export const FINISH_REASON_NAMES = [
@@ -38,4 +40,5 @@ export const FINISH_REASON_NAMES = [
   "length",
   "abort",
   "error",
+  "lost",
 ] as const;

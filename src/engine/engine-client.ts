@@ -16,7 +16,7 @@ import type {
   StepMessage,
 } from "./messages.js";
 import { emptyStats } from "./stats.js";
-import type { EngineStats } from "./stats.js";
+import type { EngineStats, RunnerHealth } from "./stats.js";
 import { WorkerTransport } from "./transport.js";
 import type { EngineTransport } from "./transport.js";
 import { fromWireError } from "./wire-error.js";
@@ -59,6 +59,8 @@ export class EngineClient {
   private readonly stepListeners = new Set<(stats: EngineStats) => void>();
   private readonly flushListeners = new Set<() => void>();
   private readonly errorListeners = new Set<(error: unknown) => void>();
+  private readonly restartListeners = new Set<(health: RunnerHealth) => void>();
+  private readonly fatalListeners = new Set<(error: OctavoError) => void>();
   private readonly drained: (() => void)[] = [];
   private lastHandle = 0;
   private lastCall = 0;
@@ -187,6 +189,16 @@ export class EngineClient {
     return subscribe(this.errorListeners, listener);
   }
 
+  /** When the device was lost, at each further failure, and when it is there again. */
+  onRestart(listener: (health: RunnerHealth) => void): () => void {
+    return subscribe(this.restartListeners, listener);
+  }
+
+  /** The engine ended by itself, after every request was told. Nothing brings it back: the process should end. */
+  onFatal(listener: (error: OctavoError) => void): () => void {
+    return subscribe(this.fatalListeners, listener);
+  }
+
   /** Takes no more requests; resolves when those that are there have ended. */
   drain(): Promise<void> {
     this.draining = true;
@@ -258,18 +270,28 @@ export class EngineClient {
         const error = fromWireError(message.error);
         this.tell(this.errorListeners, error);
         this.fail(error);
+        this.tell(this.fatalListeners, error);
         break;
       }
-      case "plan":
       case "progress":
+        // Weights are read again after a restart: slow, but not stuck.
+        this.lastStepTime = now();
+        break;
+      case "plan":
       case "ready":
         break;
     }
   }
 
   private dispatch({ admitted, events, finished, stats }: StepMessage): void {
+    const before = this.stats.runner;
     this.stats = stats;
     this.lastStepTime = now();
+    if (
+      stats.runner.restarting !== before.restarting ||
+      stats.runner.numFailures !== before.numFailures
+    )
+      this.tell(this.restartListeners, stats.runner);
     for (const entry of admitted) {
       const request = this.active.get(entry.handle);
       if (!request) continue;

@@ -1,7 +1,7 @@
 import { ScheduledBatch } from "../core/batch.js";
 import { now } from "../core/config.js";
 import type { EngineConfig } from "../core/config.js";
-import { OctavoError } from "../core/errors.js";
+import { assert, OctavoError } from "../core/errors.js";
 import { TokenEvents } from "../core/events.js";
 import type { MaskSource } from "../core/constraint.js";
 import { FinishReason } from "../core/request.js";
@@ -14,14 +14,22 @@ import { Scheduler } from "../scheduler/scheduler.js";
 import type { SchedulerReport } from "../scheduler/scheduler-config.js";
 import { Constraints } from "./constraints.js";
 import type { AdmittedRequest, FinishedChoice } from "./messages.js";
+import { RestartBudget } from "./restart-budget.js";
 import { emptyStats } from "./stats.js";
-import type { EngineStats } from "./stats.js";
+import type { EngineStats, RunnerHealth } from "./stats.js";
 
 export interface EngineOptions {
   /** When every layer of the model is windowed: tokens that a position sees, itself included. */
   slidingWindow?: number | null;
   /** Masks of constrained requests; without it those with a grammar are refused. */
   masks?: MaskSource;
+  /**
+   * Makes a runner of the same limits to replace one that was lost; blocks while the weights are read. Without it a
+   * device error ends everything.
+   */
+  reopen?: () => ModelRunner;
+  /** How often that may be done. */
+  restarts?: RestartBudget;
   /** For tests: a weak hash of prefixes. */
   hash?: BlockHash;
 }
@@ -59,12 +67,14 @@ export class Engine {
   private readonly constraints: Constraints;
   /** Launched and not collected. */
   private pending: ScheduledBatch | null = null;
+  private readonly reopen: (() => ModelRunner) | null;
+  private readonly restarts: RestartBudget;
   /** The report has been returned by a step: to be cleared before more is added. */
   private delivered = false;
 
   /** Throws invalid_config when the KV cache can't hold one sequence of the model's length. */
   constructor(
-    private readonly runner: ModelRunner,
+    private currentRunner: ModelRunner,
     private readonly config: Pick<
       EngineConfig,
       | "blockSize"
@@ -77,7 +87,7 @@ export class Engine {
     >,
     options: EngineOptions = {},
   ) {
-    const { limits } = runner;
+    const { limits } = currentRunner;
     this.scheduler = new Scheduler(
       {
         blockSize: config.blockSize,
@@ -98,10 +108,15 @@ export class Engine {
       this.report,
     );
     this.constraints = new Constraints(
-      runner,
+      {
+        setMask: (row, mask) => this.currentRunner.setMask(row, mask),
+        sample: () => this.currentRunner.sample(),
+      },
       limits.vocabSize,
       options.masks ?? null,
     );
+    this.reopen = options.reopen ?? null;
+    this.restarts = options.restarts ?? new RestartBudget();
     this.batches = [
       new ScheduledBatch(limits.maxNumSeqs),
       new ScheduledBatch(limits.maxNumSeqs),
@@ -114,10 +129,18 @@ export class Engine {
     };
   }
 
-  /** Nothing to compute, to collect or to report. */
+  /** The one that computes now; another one after a restart. */
+  get runner(): ModelRunner {
+    return this.currentRunner;
+  }
+
+  /** Nothing to compute, to collect, to report or to restart. */
   get idle(): boolean {
     return (
-      !this.scheduler.hasUnfinished && !this.pending && !this.hasSomethingToTell
+      !this.scheduler.hasUnfinished &&
+      !this.pending &&
+      !this.hasSomethingToTell &&
+      !this.health.restarting
     );
   }
 
@@ -140,16 +163,27 @@ export class Engine {
 
   /**
    * One step, or the report of what ended without one; null when there is neither. The result is valid until the next
-   * call. A failure of the runner ends every request with an error (told by the next call) and is thrown on.
+   * call.
+   *
+   * A device error is not thrown where the runner can be replaced: this step reports the loss (stats.runner), the next
+   * one opens another, and those after it replay what was under way. Any other failure, and a device error too many,
+   * ends every request with an error (told by the next call) and is thrown on.
    */
   step(): StepResult | null {
     this.clearDelivered();
     const { stats } = this.result;
     stats.iterationTokens = 0;
     try {
+      if (this.health.restarting) {
+        this.openAnother();
+        return this.deliver();
+      }
       this.computeStep();
     } catch (error) {
-      throw this.fail(error);
+      if (!this.isReplaceable(error)) throw this.fail(error);
+      if (!this.restarts.take()) throw this.fail(givenUp(error));
+      this.loseRunner(error);
+      return this.deliver();
     }
     if (stats.iterationTokens === 0 && !this.hasSomethingToTell) return null;
     return this.deliver();
@@ -177,7 +211,7 @@ export class Engine {
       : null;
     this.sample(current);
     const collecting = performance.now();
-    const output = this.runner.collect();
+    const output = this.currentRunner.collect();
     const updating = performance.now();
     this.pending = ahead;
     this.result.stats.iterationTokens = this.scheduler.update(current, output);
@@ -204,8 +238,8 @@ export class Engine {
     const scheduled = performance.now();
     stepSeconds.schedule += (scheduled - start) / 1e3;
     if (batch.numSeqs === 0) return null;
-    this.runner.launch(batch);
-    const pack = this.runner.seconds?.pack ?? 0;
+    this.currentRunner.launch(batch);
+    const pack = this.currentRunner.seconds?.pack ?? 0;
     stepSeconds.pack += pack;
     stepSeconds.launch += (performance.now() - scheduled) / 1e3 - pack;
     return batch;
@@ -222,13 +256,46 @@ export class Engine {
     stepSeconds.update = (performance.now() - updating) / 1e3;
   }
 
-  /** The runner is lost: whatever was launched never comes, and every request ends. */
+  private get health(): RunnerHealth {
+    return this.result.stats.runner;
+  }
+
+  private isReplaceable(error: unknown): error is OctavoError {
+    return (
+      this.reopen !== null &&
+      error instanceof OctavoError &&
+      error.code === "device_error"
+    );
+  }
+
+  /** Whatever was launched never comes; the requests are put back to be computed from their tokens. */
+  private loseRunner(error: OctavoError): void {
+    this.pending = null;
+    // Both were filled since the last booking, or one is empty: none of what they hold has been booked.
+    const numReplayed = this.scheduler.replay(this.batches);
+    for (const batch of this.batches) batch.clear();
+    const { health } = this;
+    health.restarting = true;
+    health.numFailures++;
+    health.numReplayedRequests += numReplayed;
+    health.lastError = error.message;
+  }
+
+  private openAnother(): void {
+    this.currentRunner.close();
+    assert(this.reopen !== null, "a lost runner can be replaced");
+    this.currentRunner = this.reopen();
+    this.health.restarting = false;
+    this.health.numRestarts++;
+  }
+
+  /** Whatever was launched never comes, and every request ends. */
   private fail(error: unknown): OctavoError {
     this.pending = null;
     this.scheduler.abortAll(FinishReason.error);
     if (error instanceof OctavoError) return error;
     const message = error instanceof Error ? error.message : String(error);
-    return new OctavoError("device_error", message, null, { cause: error });
+    return new OctavoError("internal_error", message, null, { cause: error });
   }
 
   private get hasSomethingToTell(): boolean {
@@ -286,6 +353,11 @@ export class Engine {
     stats.prefixCacheMisses.tooShort = admission.prefixMisses.tooShort;
     stats.time = now();
   }
+}
+
+function givenUp(error: OctavoError): OctavoError {
+  const message = `The device failed for the third time within a minute: ${error.message}`;
+  return new OctavoError("device_error", message, null, { cause: error });
 }
 
 function describeFinished(

@@ -3,6 +3,7 @@ import type { EngineConfig } from "../core/config.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import { loadAddon } from "../runner/addon.js";
 import type { DeviceInfo, KvCacheDType, RunnerSpec } from "../runner/addon.js";
+import { FaultPlan, NO_FAULTS } from "../runner/fault-plan.js";
 import { NativeRunner, translated } from "../runner/native-runner.js";
 import { NullRunner } from "../runner/null-runner.js";
 import type { ModelRunner } from "../runner/runner.js";
@@ -16,7 +17,8 @@ import { slidingWindowOf } from "./sliding-window.js";
 
 export interface StartedEngine {
   engine: Engine;
-  runner: ModelRunner;
+  /** The one that computes now; another one after a restart. */
+  readonly runner: ModelRunner;
 }
 
 /**
@@ -44,15 +46,23 @@ export async function startEngine(
     weightBytes,
   });
   emit({ type: "plan", info });
-  const runner = device.load(plan, (done, total) =>
-    emit({ type: "progress", phase: "weights", done, total }),
-  );
+  const load = (): ModelRunner =>
+    device.load(plan, (done, total) =>
+      emit({ type: "progress", phase: "weights", done, total }),
+    );
+  const runner = load();
   try {
     const engine = new Engine(runner, config, {
       slidingWindow: slidingWindowOf(model.program),
+      reopen: load,
     });
     emit({ type: "ready", info, memory: runner.memory });
-    return { engine, runner };
+    return {
+      engine,
+      get runner() {
+        return engine.runner;
+      },
+    };
   } catch (error) {
     runner.close();
     throw error;
@@ -117,8 +127,13 @@ function openNativeDevice(
   });
 }
 
+/** Device errors to order on the null device, to see what a server does: see FaultPlan.parse. */
+const NULL_FAULTS = "OCTAVO_NULL_FAULTS";
+
 /** Computes nothing, so it keeps neither weights nor pages nor activations, and any number of blocks fits. */
 function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
+  const plan = process.env[NULL_FAULTS];
+  const faults = plan ? FaultPlan.parse(plan, NULL_FAULTS) : NO_FAULTS;
   return {
     description: {
       device: "null",
@@ -143,7 +158,7 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
       ropes: [],
       kvLayers: [],
     },
-    load: ({ sizes }) => new NullRunner({ ...sizes, vocabSize }),
+    load: ({ sizes }) => new NullRunner({ ...sizes, vocabSize }, faults),
   };
 }
 

@@ -18,6 +18,7 @@ export interface EngineStats {
     salt: number;
     tooShort: number;
   };
+  runner: RunnerHealth;
   /** Tokens computed by this step (0: the message reports no step, only ends). */
   iterationTokens: number;
   numSteps: number;
@@ -34,6 +35,19 @@ export interface EngineStats {
   time: number;
 }
 
+/** Whether the device works, and how often it did not. */
+export interface RunnerHealth {
+  /** Lost and not yet there again: nothing is computed. */
+  restarting: boolean;
+  /** Device errors; runners that took the place of a lost one. */
+  numFailures: number;
+  numRestarts: number;
+  /** Requests that were computed anew from their tokens, once for each restart. */
+  numReplayedRequests: number;
+  /** The last device error. */
+  lastError: string | null;
+}
+
 /** Before the first step. */
 export function emptyStats(numBlocks: number): EngineStats {
   return {
@@ -47,6 +61,13 @@ export function emptyStats(numBlocks: number): EngineStats {
     prefixCacheQueries: 0,
     prefixCacheHits: 0,
     prefixCacheMisses: { cold: 0, evicted: 0, salt: 0, tooShort: 0 },
+    runner: {
+      restarting: false,
+      numFailures: 0,
+      numRestarts: 0,
+      numReplayedRequests: 0,
+      lastError: null,
+    },
     iterationTokens: 0,
     numSteps: 0,
     stepSeconds: {

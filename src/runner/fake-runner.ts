@@ -1,8 +1,10 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import { BLOCK_SIZE } from "../core/config.js";
-import { assert, OctavoError } from "../core/errors.js";
+import { assert } from "../core/errors.js";
 import { MAX_LOGPROBS } from "../core/sampling-params.js";
 import type { RunnerMemory } from "./addon.js";
+import { NO_FAULTS } from "./fault-plan.js";
+import type { FaultPlan } from "./fault-plan.js";
 import { createPlainArena, packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
@@ -11,6 +13,8 @@ import type { StepArena } from "./step-arena.js";
 export interface FakeRunnerOptions extends RunnerLimits {
   /** Positions that a token sees, itself included; null: all. */
   slidingWindow?: number | null;
+  /** Failures to order. */
+  faults?: FaultPlan;
 }
 
 /** A launch that is not collected. */
@@ -48,11 +52,15 @@ export class FakeRunner implements ModelRunner {
   private numLaunched = 0;
   private numCollected = 0;
   private numComputed = 0;
-  private failure: Error | null = null;
+  private readonly faults: FaultPlan;
+  /** It has failed: nothing but close() is allowed. */
+  private failed = false;
 
   constructor(options: FakeRunnerOptions) {
-    const { slidingWindow, ...limits } = options;
+    const { slidingWindow, faults, ...limits } = options;
     this.limits = limits;
+    this.faults = faults ?? NO_FAULTS;
+    this.faults.pass("open");
     this.slidingWindow = slidingWindow ?? Infinity;
     const maxBlocksPerSeq = Math.ceil(limits.maxModelLen / BLOCK_SIZE);
     const { vocabSize } = limits;
@@ -66,7 +74,7 @@ export class FakeRunner implements ModelRunner {
   }
 
   launch(batch: ScheduledBatch): void {
-    this.throwFailure();
+    this.passFaults("launch");
     assert(
       this.numLaunched - this.numCollected < 2,
       "at most two launches are uncollected",
@@ -103,7 +111,7 @@ export class FakeRunner implements ModelRunner {
   }
 
   collect(): StepOutput {
-    this.throwFailure();
+    this.passFaults("collect");
     const launch = this.launches.shift();
     assert(launch !== undefined, "there is a launch to collect");
     assert(launch.sampled, "the masks of the launch have been given");
@@ -115,20 +123,17 @@ export class FakeRunner implements ModelRunner {
     this.launches.length = 0;
   }
 
-  /** Makes the next launch or collect throw. */
-  failNext(error: Error): void {
-    this.failure = error;
-  }
-
   /** The content of `block` is gone; reading it before it is written again throws. */
   poison(block: number): void {
     this.tokenOf.fill(-1, block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE);
   }
 
-  private throwFailure(): void {
-    const { failure } = this;
-    this.failure = null;
-    if (failure) throw failure;
+  private passFaults(call: "launch" | "collect"): void {
+    assert(!this.failed, "a runner that has failed is not called again");
+    // What is thrown from here on is a device error.
+    this.failed = true;
+    this.faults.pass(call);
+    this.failed = false;
   }
 
   private arena(launch: number): StepArena {
@@ -350,9 +355,4 @@ function nextState(state: number, value: number): number {
   hash ^= hash >>> 15;
   hash = Math.imul(hash, 0x85ebca6b);
   return (hash ^ (hash >>> 13)) | 0;
-}
-
-/** What a lost device looks like. */
-export function fakeDeviceError(): OctavoError {
-  return new OctavoError("device_error", "the fake device was lost");
 }

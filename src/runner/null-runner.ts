@@ -1,6 +1,8 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import { MAX_LOGPROBS } from "../core/sampling-params.js";
+import { NO_FAULTS } from "./fault-plan.js";
+import type { FaultPlan } from "./fault-plan.js";
 import { createPlainArena, packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
@@ -24,7 +26,11 @@ export class NullRunner implements ModelRunner {
   /** By slot: sampling waits for masks. */
   private readonly waits: [boolean, boolean] = [false, false];
 
-  constructor(readonly limits: RunnerLimits) {
+  constructor(
+    readonly limits: RunnerLimits,
+    private readonly faults: FaultPlan = NO_FAULTS,
+  ) {
+    faults.pass("open");
     const maxBlocksPerSeq = Math.ceil(limits.maxModelLen / BLOCK_SIZE);
     const { vocabSize } = limits;
     this.packSizes = { maxBlocksPerSeq, blockSize: BLOCK_SIZE, vocabSize };
@@ -46,6 +52,7 @@ export class NullRunner implements ModelRunner {
   }
 
   launch(batch: ScheduledBatch): void {
+    this.faults.pass("launch");
     const slot = slotOf(this.numLaunched++);
     const start = performance.now();
     packBatch(this.arenas[slot], batch, this.packSizes);
@@ -67,6 +74,7 @@ export class NullRunner implements ModelRunner {
   }
 
   collect(): StepOutput {
+    this.faults.pass("collect");
     return this.outputs[slotOf(this.numCollected++)];
   }
 

@@ -20,6 +20,8 @@ export class RequestGroup {
   numUnfinished: number;
   /** The request has been scheduled for the first time: counted and reported. */
   admitted = false;
+  /** How often the runner failed while it computed for this request. */
+  numRunnerFailures = 0;
   private leader: Sequence;
 
   constructor(

@@ -25,6 +25,9 @@ import { finishReasonOf, reachesLength } from "./stop.js";
 import type { SchedulerConfig, SchedulerReport } from "./scheduler-config.js";
 import { WaitingQueue } from "./waiting-queue.js";
 
+/** A request is given up with this failure of the runner under it. */
+const MAX_RUNNER_FAILURES = 2;
+
 /**
  * Chooses what each step computes (`schedule`) and books what came out (`update`); nothing else changes a sequence.
  *
@@ -115,6 +118,38 @@ export class Scheduler {
   abortAll(reason: FinishReason): void {
     for (const handle of [...this.groups.keys()])
       this.abort(handle, -1, reason);
+  }
+
+  /**
+   * The runner is lost, and what it held with it: the KV cache, and the results of the batches in `lost`, which will
+   * not be booked. Everything that ran waits again, keeps its booked tokens and is computed anew from them. A request
+   * that was computed in a lost batch for the second time may be what kills the runner: it ends with an error. Returns
+   * the number of requests that go on.
+   */
+  replay(lost: readonly ScheduledBatch[]): number {
+    const replayed = new Set<RequestGroup>();
+    for (let i = 0; i < this.running.length; i++)
+      replayed.add(this.groupOf(this.running.at(i)));
+    const failed = this.groupsIn(lost);
+    while (this.running.length > 0) {
+      const sequence = this.running.popLast();
+      this.kv.release(sequence);
+      this.waiting.push(sequence);
+    }
+    for (const group of this.groups.values()) {
+      group.dropHeld();
+      for (const sequence of group.sequences) {
+        sequence.numComputedTokens = 0;
+        sequence.numInFlightTokens = 0;
+      }
+    }
+    this.kv.resetPrefixCache();
+    for (const group of failed) {
+      if (++group.numRunnerFailures < MAX_RUNNER_FAILURES) continue;
+      this.abort(group.request.handle, -1, FinishReason.lost);
+      replayed.delete(group);
+    }
+    return replayed.size;
   }
 
   /** Fills `batch` with the next step: empty when nothing can be computed before more is booked. */
@@ -353,6 +388,18 @@ export class Scheduler {
     this.kv.commit(sequence, end, group.lastSharedPosition(sequence, end));
     for (const sibling of group.notePromptProgress(sequence, end))
       this.waiting.push(sibling);
+  }
+
+  /** Requests that have not ended and are computed in one of the batches. */
+  private groupsIn(batches: readonly ScheduledBatch[]): Set<RequestGroup> {
+    const groups = new Set<RequestGroup>();
+    for (const batch of batches)
+      for (let i = 0; i < batch.numSeqs; i++) {
+        const sequence = batch.sequence(i);
+        if (sequence.status !== SequenceStatus.finished)
+          groups.add(this.groupOf(sequence));
+      }
+    return groups;
   }
 
   private groupOf(sequence: Sequence): RequestGroup {

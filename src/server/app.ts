@@ -8,6 +8,7 @@ import Fastify, {
   type FastifyReply,
 } from "fastify";
 import { pino } from "pino";
+import type { RunnerHealth } from "../engine/stats.js";
 import { adminRoutes } from "./admin.js";
 import { guardRoutes } from "./auth.js";
 import { chatRoutes } from "./chat.js";
@@ -67,6 +68,7 @@ export function createApp(options: AppOptions): App {
   const { engine } = options;
   engine.onFlush(() => context.streams.flush());
   engine.onError((error) => app.log.error(error, "engine"));
+  engine.onRestart((health) => logRestart(app.log, health));
   app.setErrorHandler((error, request, reply) => {
     if (errorAnswer(error).status === 500) request.log.error(error);
     return sendError(reply, error);
@@ -143,6 +145,15 @@ function addHooks(app: FastifyInstance, { metrics }: ServerContext): void {
       reply.elapsedTime / 1000,
     );
   });
+}
+
+function logRestart(
+  log: FastifyBaseLogger,
+  { restarting, lastError, ...counts }: RunnerHealth,
+): void {
+  if (restarting)
+    log.error({ ...counts, error: lastError }, "device lost, restarting it");
+  else log.warn(counts, "device restarted, replaying what was under way");
 }
 
 /** Fields that no schema knows are accepted: clients send what other servers take. */

@@ -87,7 +87,12 @@ const MAPPINGS: Record<ErrorCode, Mapping> = {
   invalid_model: internal("server_error"),
   unsupported_model: internal("server_error"),
   out_of_memory: internal("server_error"),
-  device_error: internal("device_error"),
+  device_error: {
+    status: 503,
+    type: "server_error",
+    code: "device_error",
+    retryAfter: 5,
+  },
 };
 
 export interface ErrorAnswer {

@@ -95,6 +95,13 @@ export class Generation {
       this.fail(
         new OctavoError("internal_error", "The engine failed on this request."),
       );
+    else if (delta.finishReason === "lost")
+      this.fail(
+        new OctavoError(
+          "device_error",
+          "The device failed twice while it computed this request.",
+        ),
+      );
     else if (delta.finishReason === "abort")
       this.fail(new OctavoError("request_aborted", "The request was aborted."));
     else this.sink.onDelta(index, delta);
@@ -208,7 +215,7 @@ function engineRequest(spec: GenerationSpec): NewRequest {
 /** The finish reasons of OpenAI's answers. */
 export type PublicFinish = "stop" | "length" | null;
 
-/** A delta's finish reason as answers have it; abort and error never get that far. */
+/** A delta's finish reason as answers have it; the others never get that far. */
 export function publicFinish(delta: Pick<Delta, "finishReason">): PublicFinish {
   return delta.finishReason === "stop" || delta.finishReason === "length"
     ? delta.finishReason

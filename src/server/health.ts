@@ -25,6 +25,8 @@ export function healthRoutes(
       ? `work is pending and no step has ended for ${seconds.toFixed(0)} s`
       : null;
   };
+  const restarting = (): string | null =>
+    engine.stats.runner.restarting ? "the device is being restarted" : null;
   const draining = (): string | null =>
     context.draining || engine.unavailable !== null
       ? "the server is shutting down"
@@ -35,7 +37,9 @@ export function healthRoutes(
   // SageMaker asks by POST too.
   app.post("/ping", (_request, reply) => report(reply, failed()));
   app.get("/live", (_request, reply) => report(reply, failed() ?? stuck()));
-  app.get("/ready", (_request, reply) => report(reply, failed() ?? draining()));
+  app.get("/ready", (_request, reply) =>
+    report(reply, failed() ?? draining() ?? restarting()),
+  );
   app.get("/load", async () => ({ server_load: context.serverLoad }));
   app.get("/version", async () => ({ version: context.version }));
 }

@@ -98,6 +98,7 @@ function addEngineState(make: MeterFactory, engine: EngineClient): void {
         ? Math.max(0, now() - engine.lastStepTime) / 1000
         : 0,
   );
+  addRunnerHealth(make, stats);
   make.total(
     "vllm:prefix_cache_queries_total",
     "Prompt tokens looked up in the prefix cache.",
@@ -129,6 +130,25 @@ function addEngineState(make: MeterFactory, engine: EngineClient): void {
       return { cold, evicted, salt, too_short: tooShort };
     },
   );
+}
+
+function addRunnerHealth(make: MeterFactory, stats: () => EngineStats): void {
+  make.gauge(
+    "octavo_runner_restarting",
+    "1 while a lost device is being restarted, else 0.",
+    () => (stats().runner.restarting ? 1 : 0),
+  );
+  const totals = [
+    ["octavo_runner_failures_total", "Device errors.", "numFailures"],
+    ["octavo_runner_restarts_total", "Restarts of the device.", "numRestarts"],
+    [
+      "octavo_replayed_requests_total",
+      "Requests computed anew after a device error.",
+      "numReplayedRequests",
+    ],
+  ] as const;
+  for (const [name, help, key] of totals)
+    make.total(name, help, null, () => ({ "": stats().runner[key] }));
 }
 
 /** The configuration as labels; without model_name, as dashboards expect. */

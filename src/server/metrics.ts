@@ -65,6 +65,7 @@ export class ServerMetrics {
 
 /** Which end counts for a request whose choices ended differently: the first of these. */
 const GRAVITY = [
+  [FinishReason.lost, "error"],
   [FinishReason.error, "error"],
   [FinishReason.abort, "abort"],
   [FinishReason.length, "length"],

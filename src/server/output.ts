@@ -20,7 +20,7 @@ export interface Delta {
   tokenIds: number[];
   /** Of those tokens; empty when none were asked for. */
   logprobs: TokenLogprobs[];
-  /** "stop", "length", "abort", "error", or null while the choice goes on. */
+  /** A name of FINISH_REASON_NAMES, or null while the choice goes on. */
   finishReason: (typeof FINISH_REASON_NAMES)[number] | null;
   /** The stop string or token that ended it; null for the model's own end. */
   stopReason: string | number | null;

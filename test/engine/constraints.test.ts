@@ -135,7 +135,9 @@ function constrained(
 describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
   it("keeps each output inside of its grammar, beside free ones, with n > 1", () => {
     const source = new ToySource();
-    const simulation = new Simulation({ asyncScheduling }, source);
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: source,
+    });
     const sent: Request[] = [];
     for (let i = 0; i < 30; i++) {
       const free = request({
@@ -152,11 +154,30 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
     expect(simulation.engine.numMatchers).toBe(0);
   });
 
+  it.each(["launch", "collect"] as const)(
+    "follows a sequence through the loss of the runner (%s)",
+    (kind) => {
+      const source = new ToySource();
+      const faults = [{ kind, n: 4 }];
+      const simulation = new Simulation({ asyncScheduling }, faults, {
+        masks: source,
+      });
+      const sent = Array.from({ length: 5 }, (_, i) =>
+        simulation.add(constrained(i, 2)),
+      );
+      simulation.run();
+      expect(simulation.last?.stats.runner.numReplayedRequests).toBe(5);
+      for (const each of sent) expectNaive(simulation, each);
+      expect(source.numOpen).toBe(0);
+    },
+  );
+
   it("follows a sequence through preemption", () => {
     const source = new ToySource();
     const simulation = new Simulation(
       { asyncScheduling, numBlocks: 17, maxNumSeqs: 8 },
-      source,
+      undefined,
+      { masks: source },
     );
     const sent = Array.from({ length: 8 }, (_, i) =>
       simulation.add(
@@ -172,7 +193,9 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
   });
 
   it("leaves the output free up to a marker, and then holds it to the grammar", () => {
-    const simulation = new Simulation({ asyncScheduling }, new ToySource());
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: new ToySource(),
+    });
     const sent = Array.from({ length: 40 }, (_, i) =>
       simulation.add(
         constrained(i, 3, {
@@ -195,7 +218,9 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
     ["before a grammar", { channel: 0, grammar: 1 }],
     ["before free text", null],
   ])("forces the marker where its budget is spent, %s", (_, grammar) => {
-    const simulation = new Simulation({ asyncScheduling }, new ToySource());
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: new ToySource(),
+    });
     const sent = [0, 5, 6].map((freeTokens) =>
       simulation.add(
         constrained(freeTokens, 1, {
@@ -214,7 +239,9 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
 
   it("ends with an error where nothing can follow, and lets the others go on", () => {
     const source = new ToySource();
-    const simulation = new Simulation({ asyncScheduling }, source);
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: source,
+    });
     const dead = simulation.add(constrained(1, DEAD_END));
     const other = simulation.add(constrained(2, 1));
     simulation.run();
@@ -225,7 +252,9 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
   });
 
   it("ends with the grammar whatever ignore_eos and min_tokens say, but not before", () => {
-    const simulation = new Simulation({ asyncScheduling }, new ToySource());
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: new ToySource(),
+    });
     const params = {
       ...constrained(1, 1).params,
       stopTokenIds: [],
@@ -242,7 +271,9 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
 
   it("frees the matcher of an aborted request while its row waits for a mask", () => {
     const source = new ToySource();
-    const simulation = new Simulation({ asyncScheduling }, source);
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: source,
+    });
     const kept = simulation.add(constrained(4, 1));
     const dropped = simulation.add(constrained(5, 2, { n: 3 }));
     for (let i = 0; i < 3; i++) simulation.step();
@@ -274,7 +305,9 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
         (specs, blocks) => {
           const source = new ToySource();
           const world = { asyncScheduling, numBlocks: blocks, maxNumSeqs: 4 };
-          const simulation = new Simulation(world, source);
+          const simulation = new Simulation(world, undefined, {
+            masks: source,
+          });
           const sent: Request[] = [];
           for (const { seed, grammar, wait, n, free, abort } of specs) {
             const startAfter = free === null ? [] : [90, 91];

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
+import { RestartBudget } from "../../src/engine/restart-budget.js";
 import { hashBlock } from "../../src/kv/prefix-cache.js";
 import { naiveOutcome, request, Simulation, VOCAB } from "./simulation.js";
 import type { World } from "./simulation.js";
@@ -125,6 +126,39 @@ function toRequest(
   });
 }
 
+type Plan = typeof actions extends fc.Arbitrary<infer T> ? T : never;
+
+interface Played {
+  requests: Request[];
+  /** handle/choice */
+  aborted: Set<string>;
+}
+
+/** Does what the plan says, and runs to the end. */
+function play(simulation: Simulation, plan: Plan, world: World): Played {
+  const requests: Request[] = [];
+  const aborted = new Set<string>();
+  for (const action of plan) {
+    if (action.kind === "add") {
+      requests.push(simulation.add(toRequest(action.spec, world.maxModelLen)));
+    } else if (action.kind === "step") {
+      for (let i = 0; i < action.times; i++) simulation.step();
+    } else if (action.kind === "reset") {
+      if (action.rarely === 0) simulation.engine.resetPrefixCache();
+    } else {
+      const target = requests[action.which % Math.max(1, requests.length)];
+      if (!target) continue;
+      simulation.engine.abort(target.handle, action.choice, action.reason);
+      simulation.engine.checkIntegrity();
+      for (let c = 0; c < target.n; c++)
+        if (action.choice < 0 || action.choice === c)
+          aborted.add(`${target.handle}/${c}`);
+    }
+  }
+  simulation.run();
+  return { requests, aborted };
+}
+
 it(
   `gives what a naive run gives, over ${NUM_RUNS} random schedules`,
   { timeout: 3_600_000 },
@@ -132,33 +166,7 @@ it(
     fc.assert(
       fc.property(worlds, actions, (world, plan) => {
         const simulation = new Simulation(world);
-        const requests: Request[] = [];
-        const aborted = new Set<string>();
-        for (const action of plan) {
-          if (action.kind === "add") {
-            requests.push(
-              simulation.add(toRequest(action.spec, world.maxModelLen)),
-            );
-          } else if (action.kind === "step") {
-            for (let i = 0; i < action.times; i++) simulation.step();
-          } else if (action.kind === "reset") {
-            if (action.rarely === 0) simulation.engine.resetPrefixCache();
-          } else {
-            const target =
-              requests[action.which % Math.max(1, requests.length)];
-            if (!target) continue;
-            simulation.engine.abort(
-              target.handle,
-              action.choice,
-              action.reason,
-            );
-            simulation.engine.checkIntegrity();
-            for (let c = 0; c < target.n; c++)
-              if (action.choice < 0 || action.choice === c)
-                aborted.add(`${target.handle}/${c}`);
-          }
-        }
-        simulation.run();
+        const { requests, aborted } = play(simulation, plan, world);
         checkOutcomes(simulation, requests, aborted, world);
         checkCounts(simulation, requests, world);
       }),
@@ -166,6 +174,67 @@ it(
     );
   },
 );
+
+const faults = fc.array(
+  fc.record({
+    kind: fc.constantFrom(
+      "launch" as const,
+      "collect" as const,
+      "open" as const,
+    ),
+    n: fc.oneof(
+      fc.integer({ min: 2, max: 6 }),
+      fc.integer({ min: 2, max: 60 }),
+    ),
+  }),
+  { minLength: 1, maxLength: 4 },
+);
+
+it(
+  `replays what a lost runner computed, over ${NUM_RUNS} random schedules`,
+  { timeout: 3_600_000 },
+  () => {
+    let numReplayed = 0;
+    let numGivenUp = 0;
+    fc.assert(
+      fc.property(worlds, actions, faults, (world, plan, wanted) => {
+        let time = 0;
+        const restarts = new RestartBudget(() => (time += 3_600_000));
+        const simulation = new Simulation(world, wanted, { restarts });
+        const { requests, aborted } = play(simulation, plan, world);
+        const { runner } = simulation.last?.stats ?? {};
+        const failed = failedChoices(simulation, requests);
+        // Only a second failure ends a request, and the others are as if there had been none.
+        if ((runner?.numFailures ?? 0) < 2) expect(failed).toEqual(new Set());
+        checkOutcomes(
+          simulation,
+          requests,
+          new Set([...aborted, ...failed]),
+          world,
+        );
+        checkCounts(simulation, requests, world);
+        if (failed.size === 0) numReplayed += runner?.numReplayedRequests ?? 0;
+        numGivenUp += failed.size;
+      }),
+      { numRuns: NUM_RUNS },
+    );
+    // The schedules above did meet the faults.
+    expect(numReplayed).toBeGreaterThan(NUM_RUNS / 10);
+    expect(numGivenUp).toBeGreaterThan(0);
+  },
+);
+
+function failedChoices(
+  simulation: Simulation,
+  requests: Request[],
+): Set<string> {
+  const failed = new Set<string>();
+  for (const sent of requests)
+    for (let choice = 0; choice < sent.n; choice++)
+      if (simulation.outcome(sent, choice).finish === FinishReason.lost)
+        failed.add(`${sent.handle}/${choice}`);
+  return failed;
+}
 
 function checkOutcomes(
   simulation: Simulation,
@@ -183,7 +252,7 @@ function checkOutcomes(
         expect(got).toEqual(naive);
         continue;
       }
-      // Aborted somewhere on the way: a prefix, or all if it had ended before.
+      // Ended somewhere on the way: a prefix, or all if it had ended before.
       expect(got.finish).not.toBe(FinishReason.none);
       expect(got.tokens).toEqual(naive.tokens.slice(0, got.tokens.length));
       expect(got.promptLogprobs).toEqual(

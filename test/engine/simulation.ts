@@ -1,5 +1,4 @@
 /** Requests played against an Engine with the FakeRunner, beside what a naive run of the same model gives. */
-import type { MaskSource } from "../../src/core/constraint.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FinishReason } from "../../src/core/request.js";
@@ -7,7 +6,9 @@ import type { Request } from "../../src/core/request.js";
 import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
 import type { SamplingParams } from "../../src/core/sampling-params.js";
 import { Engine } from "../../src/engine/engine.js";
-import type { StepResult } from "../../src/engine/engine.js";
+import type { EngineOptions, StepResult } from "../../src/engine/engine.js";
+import { FaultPlan } from "../../src/runner/fault-plan.js";
+import type { Fault } from "../../src/runner/fault-plan.js";
 import {
   FakeRunner,
   fakeLogprob,
@@ -91,8 +92,9 @@ export interface Outcome {
   numFinished: number;
 }
 
-export function makeRunner(world: World): FakeRunner {
+export function makeRunner(world: World, faults?: FaultPlan): FakeRunner {
   return new FakeRunner({
+    ...(faults && { faults }),
     maxNumTokens: world.maxNumBatchedTokens,
     maxNumSeqs: world.maxNumSeqs,
     maxNumSamples: world.maxNumSeqs,
@@ -105,24 +107,32 @@ export function makeRunner(world: World): FakeRunner {
 
 /** An engine, its runner, and everything that its steps reported. */
 export class Simulation {
-  readonly runner: FakeRunner;
+  runner: FakeRunner;
   readonly engine: Engine;
   readonly outcomes = new Map<string, Outcome>();
   readonly admitted = new Map<number, number>();
   readonly computed = new Map<string, number>();
   last: StepResult | null = null;
   numSteps = 0;
-
-  constructor(overrides: Partial<World> = {}, masks?: MaskSource) {
+  /** With `faults` a lost runner is replaced, as often as `options` allow; without, the engine ends with it. */
+  constructor(
+    overrides: Partial<World> = {},
+    faults?: readonly Fault[],
+    options: EngineOptions = {},
+  ) {
     const world = { ...WORLD, ...overrides };
-    this.runner = makeRunner(world);
+    const plan = faults && new FaultPlan(faults);
+    this.runner = makeRunner(world, plan);
     this.engine = new Engine(
       this.runner,
       { ...ENGINE_DEFAULTS, ...world },
       {
         slidingWindow: world.slidingWindow,
+        ...(plan && {
+          reopen: () => (this.runner = makeRunner(world, plan)),
+        }),
+        ...options,
         ...(world.hash && { hash: world.hash }),
-        ...(masks && { masks }),
       },
     );
   }

@@ -61,6 +61,26 @@ describe("the other routes", () => {
     expect((await app.inject("/load")).json()).toEqual({ server_load: 0 });
   });
 
+  it("/ready fails while the device is being restarted", async () => {
+    const engine = new ScriptedEngine(says("x"));
+    const { app, post } = await serve(engine);
+    for (const restarting of [true, false]) {
+      engine.restarting = restarting;
+      await post("/v1/completions", { prompt: "a" });
+      const ready = await app.inject("/ready");
+      expect(ready.statusCode).toBe(restarting ? 503 : 200);
+      if (restarting) expect(ready.body).toContain("restarted");
+      expect((await app.inject("/live")).statusCode).toBe(200);
+      const metrics = (await app.inject("/metrics")).body;
+      expect(metrics).toMatch(
+        new RegExp(
+          `octavo_runner_restarting\\{.*\\} ${restarting ? 1 : 0}$`,
+          "m",
+        ),
+      );
+    }
+  });
+
   it("/health and /ready fail once the engine is gone", async () => {
     const engine = new ScriptedEngine(says("x"));
     const { app, post } = await serve(engine);

@@ -44,6 +44,7 @@ export class ScriptedEngine implements HostedEngine {
   /** Requests wait while this is false. */
   running = true;
   failNext = false;
+  restarting = false;
   readonly requests: Request[] = [];
   readonly aborts: { choice: number; reason: string }[] = [];
   private live: Live[] = [];
@@ -93,6 +94,7 @@ export class ScriptedEngine implements HostedEngine {
       this.advance(entry, admitted, finished);
     const stats = {
       ...emptyStats(8),
+      runner: { ...emptyStats(8).runner, restarting: this.restarting },
       numRunning: this.live.length,
       iterationTokens: 1,
     };
