@@ -103,6 +103,11 @@ export class StopStringMatcher {
     return this.found;
   }
 
+  /** Text is held back that may be the beginning of a stop string. */
+  get holding(): boolean {
+    return this.held !== "";
+  }
+
   /**
    * Takes the next piece of text and returns what has become certain. After a match everything further is dropped.
    * With `matching: false` (the first min_tokens tokens) a stop string that ends inside of `text` does not count; one
