@@ -23,7 +23,7 @@ export function serveCommand(): Command {
         applyConfigFile(self, SERVE_FLAGS, configFile, flags);
         if (typeof fileModel === "string") model ??= fileModel;
       }
-      refuseUnchunked(self.opts<ServeOptions>());
+      refuseSwitchedOff(self.opts<ServeOptions>());
       // Only now: --help and mistakes in flags answer without loading the server.
       const { serve } = await import("./serve.js");
       await serve(
@@ -34,13 +34,19 @@ export function serveCommand(): Command {
   );
 }
 
-/** Prompts are always computed in chunks; asking for the opposite is refused rather than ignored. */
-function refuseUnchunked({ enableChunkedPrefill }: ServeOptions): void {
-  if (!enableChunkedPrefill)
+/** Switches that are always on; asking for the opposite is refused rather than ignored. */
+function refuseSwitchedOff(options: ServeOptions): void {
+  if (!options.enableChunkedPrefill)
     throw new OctavoError(
       "invalid_config",
       "enable-chunked-prefill: false is not built: prompts are always computed in chunks.",
       "enable-chunked-prefill",
+    );
+  if (!options.enableAutoToolChoice)
+    throw new OctavoError(
+      "invalid_config",
+      "enable-auto-tool-choice: false is not built: requests decide with tool_choice; --tool-call-parser none refuses tools.",
+      "enable-auto-tool-choice",
     );
 }
 

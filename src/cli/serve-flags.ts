@@ -1,5 +1,7 @@
 import { ENGINE_DEFAULTS, type EngineConfig } from "../core/config.js";
 import { OctavoError } from "../core/errors.js";
+import { REASONING_FORMATS } from "../text/turn/reasoning.js";
+import { TOOL_CALL_FORMATS } from "../text/turn/tool-call-format.js";
 import { environmentName, integer, number, only, type Flag } from "./flags.js";
 
 const engine = ENGINE_DEFAULTS;
@@ -64,6 +66,25 @@ export const SERVE_FLAGS: readonly Flag[] = [
     name: "chat-template",
     value: "file|text",
     help: "chat template instead of the model's own",
+  },
+  {
+    name: "tool-call-parser",
+    value: "name",
+    help: "how the model writes tool calls; auto: as its chat template does",
+    default: "auto",
+    choices: ["auto", "none", ...Object.keys(TOOL_CALL_FORMATS)],
+  },
+  {
+    name: "reasoning-parser",
+    value: "name",
+    help: "how the model marks its reasoning; auto: as its chat template does",
+    default: "auto",
+    choices: ["auto", "none", ...Object.keys(REASONING_FORMATS)],
+  },
+  {
+    name: "enable-auto-tool-choice",
+    help: "let the model decide on tool calls (always on)",
+    default: true,
   },
   {
     name: "shutdown-timeout",
@@ -247,8 +268,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
 /** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
 export const UNBUILT_FLAGS: readonly string[] = [
   "speculative-config",
-  "tool-call-parser",
-  "reasoning-parser",
+
   "otlp-traces-endpoint",
   "enforce-eager",
   "no-enable-chunked-prefill",
@@ -304,6 +324,9 @@ export interface ServeOptions extends Record<string, unknown> {
   allowedOrigins?: string[];
   servedModelName?: string[];
   chatTemplate?: string;
+  toolCallParser: string;
+  reasoningParser: string;
+  enableAutoToolChoice: boolean;
   shutdownTimeout: number;
   livenessTimeout: number;
   logLevel: string;

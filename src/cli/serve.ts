@@ -35,6 +35,8 @@ export async function serve(
       engine,
       tokenizer,
       chatTemplate,
+      toolCallParser: options.toolCallParser,
+      reasoningParser: options.reasoningParser,
       servedModelNames: names,
       modelPath: directory,
       apiKeys: options.apiKey ?? [],

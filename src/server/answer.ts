@@ -40,8 +40,12 @@ export interface AnswerFormat {
   whole(generation: Generation, choices: readonly WholeChoice[]): unknown;
   /** Chunks that open a stream, serialized. */
   opening(generation: Generation): string[];
-  /** One chunk, serialized, or null where there is nothing to say. */
-  chunk(generation: Generation, index: number, delta: Delta): string | null;
+  /** The chunks of a delta, serialized; null where there is nothing to say. */
+  chunk(
+    generation: Generation,
+    index: number,
+    delta: Delta,
+  ): string | readonly string[] | null;
   /** The chunk with the usage that ends a stream, or null. */
   usage(generation: Generation): string | null;
 }
@@ -93,8 +97,9 @@ async function answerStream(
   let stream: EventStream | null = null;
   const sink: GenerationSink = {
     onDelta: (index, delta) => {
-      const json = format.chunk(generation, index, delta);
-      if (json !== null) stream?.event(json);
+      const chunks = format.chunk(generation, index, delta) ?? [];
+      for (const json of typeof chunks === "string" ? [chunks] : chunks)
+        stream?.event(json);
     },
     onEnd: () => {
       const usage = format.usage(generation);

@@ -9,6 +9,7 @@ import Fastify, {
 } from "fastify";
 import { pino } from "pino";
 import type { RunnerHealth } from "../engine/stats.js";
+import { dialectOf } from "../text/turn/dialect.js";
 import { adminRoutes } from "./admin.js";
 import { guardRoutes } from "./auth.js";
 import { chatRoutes } from "./chat.js";
@@ -98,6 +99,7 @@ function createContext(options: AppOptions): ServerContext {
     engine,
     tokenizer: options.tokenizer,
     chatTemplate: options.chatTemplate,
+    dialect: dialectOf(options.chatTemplate, options),
     servedModelNames,
     modelPath: options.modelPath,
     metrics: new ServerMetrics(engine, name, cacheConfig),

@@ -2,6 +2,8 @@ import type { ChatMessage, ChatTemplate } from "../text/chat-template.js";
 import { invalidField, shown, unsupportedField } from "./errors.js";
 import type { ChatBody } from "./schemas.js";
 
+type Fields = Readonly<Record<string, unknown>>;
+
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 const TEXT_PARTS = ["text", "input_text", "output_text"];
 
@@ -11,7 +13,7 @@ export function checkMessages(
 ): readonly ChatMessage[] {
   return messages.map((message, i) => {
     const param = `messages[${i}]`;
-    const fields: Readonly<Record<string, unknown>> = message;
+    const fields = withReasoning(message);
     if (!ROLES.includes(message.role))
       throw invalidField(
         `${param}.role`,
@@ -19,9 +21,10 @@ export function checkMessages(
         message.role,
       );
     const { content } = message;
-    const calls = fields["tool_calls"] ?? null;
-    if (calls !== null && !Array.isArray(calls))
-      throw invalidField(`${param}.tool_calls`, "a list", calls);
+    checkCalls(fields["tool_calls"], `${param}.tool_calls`);
+    const id = fields["tool_call_id"] ?? null;
+    if (id !== null && typeof id !== "string")
+      throw invalidField(`${param}.tool_call_id`, "a string", id);
     if (content === null || content === undefined) {
       if (message.role !== "assistant")
         throw invalidField(
@@ -44,6 +47,34 @@ export function checkMessages(
     );
     return { ...fields, role: message.role, content: content as unknown[] };
   });
+}
+
+/** Answers carry their reasoning under two names; templates read it under the longer one. */
+function withReasoning(fields: Fields): Fields {
+  const { reasoning, reasoning_content } = fields;
+  return typeof reasoning === "string" && reasoning_content == null
+    ? { ...fields, reasoning_content: reasoning }
+    : fields;
+}
+
+/** The calls of an earlier turn, as OpenAI's clients send them back. */
+function checkCalls(calls: unknown, param: string): void {
+  if (calls === undefined || calls === null) return;
+  if (!Array.isArray(calls)) throw invalidField(param, "a list", calls);
+  calls.forEach((call: unknown, i) => {
+    const at = `${param}[${i}]`;
+    if (!isFields(call)) throw invalidField(at, "an object", call);
+    const fn = call["function"];
+    if (!isFields(fn)) throw invalidField(`${at}.function`, "an object", fn);
+    if (typeof fn["name"] !== "string")
+      throw invalidField(`${at}.function.name`, "a string", fn["name"]);
+    if (call["id"] != null && typeof call["id"] !== "string")
+      throw invalidField(`${at}.id`, "a string", call["id"]);
+  });
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function checkPart(part: unknown, param: string): void {

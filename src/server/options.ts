@@ -1,11 +1,12 @@
 import type { EngineClient } from "../engine/engine-client.js";
 import type { ChatTemplate } from "../text/chat-template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
 import type { ServerMetrics } from "./metrics.js";
 import type { SeedSource } from "./seeds.js";
 import type { StreamHub } from "./sse.js";
 
-export interface AppOptions {
+export interface AppOptions extends DialectOptions {
   engine: EngineClient;
   tokenizer: Tokenizer;
   chatTemplate: ChatTemplate;
@@ -44,6 +45,7 @@ export interface ServerContext {
   readonly engine: EngineClient;
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate;
+  readonly dialect: Dialect;
   readonly servedModelNames: readonly string[];
   readonly modelPath: string;
   readonly metrics: ServerMetrics;

@@ -28,6 +28,8 @@ export interface Delta {
 
 export interface OutputOptions {
   skipSpecialTokens: boolean;
+  /** Special tokens that are not skipped. */
+  keepTokenIds?: ReadonlySet<number>;
   spacesBetweenSpecialTokens: boolean;
   stop: readonly string[];
   includeStopString: boolean;

@@ -54,6 +54,8 @@ export function checkCommon(body: CommonBody): void {
 
 export interface Wanted extends LogprobsWanted {
   room: Room;
+  /** Special tokens that stay in the text, for those who parse it. */
+  keepTokenIds?: ReadonlySet<number>;
   /** The field that errors about the prompt's length name. */
   promptParam: string;
 }
@@ -109,6 +111,9 @@ export async function prepareSpecs(
       firstIndex: i * n,
       output: {
         skipSpecialTokens: body.skip_special_tokens ?? true,
+        ...(wanted.keepTokenIds !== undefined && {
+          keepTokenIds: wanted.keepTokenIds,
+        }),
         spacesBetweenSpecialTokens: body.spaces_between_special_tokens ?? true,
         stop,
         includeStopString: body.include_stop_str_in_output ?? false,

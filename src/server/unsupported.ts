@@ -37,11 +37,11 @@ const UNBUILT: readonly [
   ["audio", absent, "audio output is not built"],
   ["modalities", textOnly, 'only ["text"] is built'],
   ["prediction", absent, "predicted outputs are not built"],
-  ["functions", empty, "functions are not built; nor are tool calls yet"],
+  ["functions", empty, "functions are not built; use tools"],
   [
     "function_call",
     (v) => absent(v) || v === "none",
-    "functions are not built; nor are tool calls yet",
+    "functions are not built; use tool_choice",
   ],
   ["web_search_options", absent, "web search is not built"],
   ["verbosity", absent, "this model has no such setting"],
@@ -63,17 +63,4 @@ const UNBUILT: readonly [
 export function refuseUnbuilt(body: Body): void {
   for (const [field, harmless, why] of UNBUILT)
     if (!harmless(body[field])) throw unsupportedField(field, why);
-  refuseTools(body);
-}
-
-/** Tools reach the template when no call is wanted of the model; its calls cannot be parsed yet. */
-function refuseTools(body: Body): void {
-  if (!empty(body["tools"]) && body["tool_choice"] !== "none")
-    throw unsupportedField(
-      "tools",
-      'tool calls are not built yet; with tool_choice "none" tools are passed to the chat template',
-    );
-  const choice = body["tool_choice"];
-  if (!absent(choice) && choice !== "none" && choice !== "auto")
-    throw unsupportedField("tool_choice", "tool calls are not built yet");
 }

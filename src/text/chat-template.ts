@@ -43,6 +43,7 @@ export interface RenderOptions {
 }
 
 interface ParsedTemplate {
+  readonly source: string;
   readonly ast: JinjaNode;
   readonly expects: TemplateExpectations;
 }
@@ -63,6 +64,11 @@ export class ChatTemplate {
   /** False where every `render` fails because the model has no template. */
   get available(): boolean {
     return this.templates.size > 0;
+  }
+
+  /** The Jinja texts of its templates. */
+  get sources(): readonly string[] {
+    return [...this.templates.values()].map(({ source }) => source);
   }
 
   /**
@@ -217,7 +223,8 @@ export async function loadChatTemplate(
   for (const [name, source] of sources) {
     try {
       const ast = parseTemplate(source.text);
-      templates.set(name, { ast, expects: analyzeTemplate(ast) });
+      const expects = analyzeTemplate(ast);
+      templates.set(name, { source: source.text, ast, expects });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       const problem = `the chat template cannot be parsed: ${reason}`;

@@ -11,6 +11,8 @@ import { Utf8Decoder } from "./utf8-decoder.js";
 export interface DetokenizerOptions {
   /** Leave special tokens out of the text. Default true. */
   readonly skipSpecialTokens?: boolean;
+  /** Special tokens that stay in the text even so: markers that somebody is looking for. */
+  readonly keepTokenIds?: ReadonlySet<number>;
   /**
    * False: an added token directly after another is written as the vocabulary spells it, without what the decoder
    * would make of it (the space of a leading `▁`). Default true. No effect while special tokens are skipped.
@@ -27,6 +29,7 @@ export interface DetokenizerOptions {
 export class Detokenizer {
   private readonly utf8 = new Utf8Decoder();
   private readonly skipSpecialTokens: boolean;
+  private readonly kept: ReadonlySet<number> | null;
   private readonly rawAfterAdded: boolean;
   private lastAdded = false;
   /** Characters that may still be stripped from the beginning. */
@@ -41,6 +44,7 @@ export class Detokenizer {
     options: DetokenizerOptions = {},
   ) {
     this.skipSpecialTokens = options.skipSpecialTokens ?? true;
+    this.kept = options.keepTokenIds ?? null;
     this.rawAfterAdded =
       !this.skipSpecialTokens && options.spacesBetweenSpecialTokens === false;
     const { decoder } = table;
@@ -53,7 +57,12 @@ export class Detokenizer {
 
   /** The text that `id` makes certain: never a part of a code point. "" for an id that no token has. */
   push(id: number): string {
-    if (this.skipSpecialTokens && this.specialIds.has(id)) return "";
+    if (
+      this.skipSpecialTokens &&
+      this.specialIds.has(id) &&
+      this.kept?.has(id) !== true
+    )
+      return "";
     const text = this.utf8.pending ? null : this.table.text(id);
     const added = this.table.addedIds.has(id);
     const raw = this.rawAfterAdded && added && this.lastAdded;

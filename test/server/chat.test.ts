@@ -167,18 +167,6 @@ describe("POST /v1/chat/completions", () => {
       /only text parts/,
     ],
     [
-      "tools",
-      { messages, tools: [{ type: "function" }] },
-      "tools",
-      /not built/,
-    ],
-    [
-      "a forced tool",
-      { messages, tool_choice: "required" },
-      "tool_choice",
-      /not built/,
-    ],
-    [
       "json output",
       { messages, response_format: { type: "json_object" } },
       "response_format",

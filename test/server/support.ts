@@ -191,7 +191,7 @@ function finishedOf(
 const directory = mkdtempSync(path.join(os.tmpdir(), "octavo-server-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** A token per byte, and <|begin|> (256), <|end|> (257). */
+/** A token per byte, and special tokens: <|begin|> (256), <|end|> (257), <tool_call> (258), </tool_call> (259). */
 function writeTokenizer(): void {
   const printable = (byte: number): boolean =>
     (byte >= 0x21 && byte <= 0x7e) ||
@@ -220,7 +220,12 @@ function writeTokenizer(): void {
     path.join(directory, "tokenizer.json"),
     JSON.stringify({
       version: "1.0",
-      added_tokens: [special(256, "<|begin|>"), special(257, "<|end|>")],
+      added_tokens: [
+        special(256, "<|begin|>"),
+        special(257, "<|end|>"),
+        special(258, "<tool_call>"),
+        special(259, "</tool_call>"),
+      ],
       normalizer: null,
       pre_tokenizer: level,
       post_processor: null,
@@ -233,6 +238,13 @@ writeTokenizer();
 
 export const TEMPLATE =
   "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+
+/** ChatML with tools and calls as Hermes and Qwen write them. */
+export const TOOL_TEMPLATE =
+  "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}" +
+  "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}{% for c in m.tool_calls or [] %}" +
+  '{% if not loop.first %}{{ "\n" }}{% endif %}<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>' +
+  "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 const closing: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
