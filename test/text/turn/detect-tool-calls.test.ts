@@ -33,7 +33,7 @@ const named = (name: string): Partial<ToolCallFormat> => {
     hints: ___,
     ...rest
   } = TOOL_CALL_FORMATS[name] ?? {};
-  return rest as Partial<ToolCallFormat>;
+  return rest;
 };
 const nemo = {
   ...named("mistral"),
