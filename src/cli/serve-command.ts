@@ -11,7 +11,7 @@ export function serveCommand(): Command {
     .description("Serve a model over HTTP, with OpenAI's API.")
     .argument(
       "[model]",
-      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json)",
+      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json), or hub name (OWNER/NAME); without one, the built-in model",
     );
   addFlags(command, SERVE_FLAGS);
   return command.action(

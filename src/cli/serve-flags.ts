@@ -123,6 +123,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
   },
   // Model
   {
+    name: "revision",
+    value: "name",
+    help: "branch, tag or commit of a model by hub name (default: main)",
+  },
+  {
     name: "model-file",
     value: "file",
     help: "architecture from a .ts or .js file instead of the built-in ones",
@@ -276,7 +281,6 @@ export const UNBUILT_FLAGS: readonly string[] = [
   "embedding-model",
   "api-keys-file",
   "metrics-compat",
-  "revision",
 ];
 
 /** Commander options as parsed (camelCase) into the engine's configuration. */
@@ -327,6 +331,8 @@ export interface ServeOptions extends Record<string, unknown> {
   toolCallParser: string;
   reasoningParser: string;
   enableAutoToolChoice: boolean;
+  revision?: string;
+  loadFormat: string;
   shutdownTimeout: number;
   livenessTimeout: number;
   logLevel: string;

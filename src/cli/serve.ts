@@ -1,5 +1,4 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
-import path from "node:path";
+import { readFileSync } from "node:fs";
 import { OctavoError } from "../core/errors.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
@@ -7,6 +6,7 @@ import { createApp } from "../server/app.js";
 import type { App } from "../server/app.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
+import { findModel } from "./find-model.js";
 import { ProgressBar } from "./format.js";
 import { engineConfig, type ServeOptions } from "./serve-flags.js";
 import { pasteLine, planTable } from "./serve-report.js";
@@ -17,7 +17,10 @@ export async function serve(
   model: string | undefined,
   options: ServeOptions,
 ): Promise<void> {
-  const directory = requireModel(model);
+  const { directory, name } = await findModel(model, {
+    revision: options.revision,
+    weights: options.loadFormat !== "dummy",
+  });
   const started = performance.now();
   const progress = new ProgressBar("Loading weights");
   const [engine, tokenizer, chatTemplate] = await Promise.all([
@@ -30,7 +33,7 @@ export async function serve(
   ]);
   try {
     checkQuantization(options.quantization, engine.info);
-    const names = options.servedModelName ?? [defaultName(directory)];
+    const names = options.servedModelName ?? [name];
     const app = createApp({
       engine,
       tokenizer,
@@ -80,27 +83,6 @@ function checkQuantization(asked: string | undefined, info: EngineInfo): void {
       `--quantization ${asked}: the checkpoint is ${info.quantization}.`,
       "quantization",
     );
-}
-
-function requireModel(model: string | undefined): string {
-  if (model === undefined)
-    throw new OctavoError(
-      "invalid_config",
-      "Name a model directory: npm start -- DIR (or octavo serve DIR).",
-      "model",
-    );
-  if (!existsSync(model) || !statSync(model).isDirectory())
-    throw new OctavoError(
-      "invalid_config",
-      `No model directory at "${model}". Expected a directory with config.json, *.safetensors and tokenizer.json.`,
-      "model",
-    );
-  return path.resolve(model);
-}
-
-/** The directory's name: short in requests; --served-model-name overrides it. */
-function defaultName(directory: string): string {
-  return path.basename(directory);
 }
 
 function readTls(

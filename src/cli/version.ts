@@ -1,23 +1,22 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The version in package.json, found from dist/ and from the sources alike. */
-export const VERSION: string = readVersion(
-  path.dirname(fileURLToPath(import.meta.url)),
-);
-
-function readVersion(directory: string): string {
-  for (;;) {
-    try {
-      const content: unknown = JSON.parse(
-        readFileSync(path.join(directory, "package.json"), "utf8"),
-      );
-      return (content as { version: string }).version;
-    } catch {
-      const parent = path.dirname(directory);
-      if (parent === directory) return "unknown";
-      directory = parent;
-    }
+/** Octavo's own directory, the one with its package.json: found from dist/ and from the sources alike. */
+export function packageRoot(): string {
+  let directory = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(directory, "package.json"))) {
+    const parent = path.dirname(directory);
+    if (parent === directory)
+      throw new Error(`no package.json above ${import.meta.url}`);
+    directory = parent;
   }
+  return directory;
 }
+
+/** The version in package.json. */
+export const VERSION: string = (
+  JSON.parse(
+    readFileSync(path.join(packageRoot(), "package.json"), "utf8"),
+  ) as { version: string }
+).version;

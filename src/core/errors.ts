@@ -18,6 +18,7 @@ export type ErrorCode =
   | "internal_error"
   | "invalid_config" // a command line flag, environment variable or config file entry; `param` names it
   | "invalid_model" // a model directory that cannot be loaded; the message names file and field
+  | "download_failed" // a model could not be fetched from the hub; the message says what was asked and what came
   | "unsupported_model" // architecture, quantization or rope type outside of what is built
   | "out_of_memory" // weights, workspace and KV cache do not fit
   | "device_error"; // the runner failed

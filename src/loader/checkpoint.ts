@@ -5,8 +5,8 @@ import type { OctavoError } from "../core/errors.js";
 import { Fields, invalidModel, readJsonFile } from "./fields.js";
 import { readSafetensorsHeader } from "./safetensors.js";
 
-const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+export const SINGLE = "model.safetensors";
+export const INDEX = "model.safetensors.index.json";
 
 /**
  * The tensors of a model directory: model.safetensors, or the shards that model.safetensors.index.json names. Reads
@@ -54,7 +54,8 @@ function readShards(
   return { files, fileBytes, tensors };
 }
 
-function parseWeightMap(
+/** Tensor -> shard of an index of shards. Errors: `invalid_model` naming the tensor. */
+export function parseWeightMap(
   index: Readonly<Record<string, unknown>>,
 ): Map<string, string> {
   const map = new Fields(INDEX, index).object("weight_map");

@@ -85,6 +85,7 @@ const MAPPINGS: Record<ErrorCode, Mapping> = {
   internal_error: internal("server_error"),
   invalid_config: internal("server_error"),
   invalid_model: internal("server_error"),
+  download_failed: internal("server_error"),
   unsupported_model: internal("server_error"),
   out_of_memory: internal("server_error"),
   device_error: {

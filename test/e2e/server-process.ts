@@ -33,6 +33,12 @@ export async function runOctavo(
   return { code, stdout: output.stdout(), stderr: output.stderr() };
 }
 
+/** `octavo ARGS...`, left running. `ended` resolves to the exit code (or the signal that ended it). */
+export function startOctavo(args: string[], env: NodeJS.ProcessEnv = {}) {
+  const child = launch(args, env);
+  return { process: child, ...capture(child), ended: ended(child) };
+}
+
 /** `octavo serve ARGS... --port 0`, once it listens. */
 export async function startServer(
   args: string[],
