@@ -245,11 +245,6 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
       /--block-size.*Expected 16, got "32"/,
     ],
     ["a command that is not built", ["chat"], /octavo chat is not built yet/],
-    [
-      "a bench that is not built",
-      ["bench", "latency"],
-      /octavo bench latency is not built yet/,
-    ],
   ];
   it.each(cases)("%s", async (_name, args, message) => {
     const { code, stdout, stderr } = await runOctavo(args);

@@ -78,7 +78,10 @@ function launch(args: string[], env: NodeJS.ProcessEnv): ChildProcess {
   });
 }
 
-function capture(child: ChildProcess): { stdout(): string; stderr(): string } {
+function capture(child: ChildProcess): {
+  stdout: () => string;
+  stderr: () => string;
+} {
   let out = "";
   let err = "";
   child.stdout?.on("data", (chunk: Buffer) => (out += chunk.toString("utf8")));
