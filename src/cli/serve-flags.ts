@@ -121,6 +121,33 @@ export const SERVE_FLAGS: readonly Flag[] = [
     default: "info",
     choices: ["trace", "debug", "info", "warn", "error", "silent"],
   },
+  {
+    name: "enable-log-requests",
+    negatable: true,
+    help: "log the prompt of each request too",
+    default: false,
+  },
+  {
+    name: "max-log-len",
+    value: "n",
+    help: "characters of a prompt that are logged (default: all)",
+    parse: integer(0),
+  },
+  {
+    name: "disable-log-stats",
+    help: "no metrics: nothing is counted and /metrics is not there",
+    default: false,
+  },
+  {
+    name: "metrics-compat",
+    help: "metrics also under the names that vLLM has retired",
+    default: false,
+  },
+  {
+    name: "otlp-traces-endpoint",
+    value: "url",
+    help: "OTLP/HTTP collector that gets a trace of each request",
+  },
   // Model
   {
     name: "revision",
@@ -273,14 +300,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
 /** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
 export const UNBUILT_FLAGS: readonly string[] = [
   "speculative-config",
-
-  "otlp-traces-endpoint",
   "enforce-eager",
   "no-enable-chunked-prefill",
   "no-batch-invariant",
   "embedding-model",
   "api-keys-file",
-  "metrics-compat",
 ];
 
 /** Commander options as parsed (camelCase) into the engine's configuration. */
@@ -336,6 +360,11 @@ export interface ServeOptions extends Record<string, unknown> {
   shutdownTimeout: number;
   livenessTimeout: number;
   logLevel: string;
+  enableLogRequests: boolean;
+  maxLogLen?: number;
+  disableLogStats: boolean;
+  metricsCompat: boolean;
+  otlpTracesEndpoint?: string;
   enableChunkedPrefill: boolean;
   enablePrefixCaching: boolean;
   gpuMemoryUtilization: number;

@@ -4,12 +4,14 @@ import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
 import { createApp } from "../server/app.js";
 import type { App } from "../server/app.js";
+import type { RequestTracer } from "../server/tracing.js";
 import { loadChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
 import { findModel } from "./find-model.js";
 import { ProgressBar } from "./format.js";
 import { engineConfig, type ServeOptions } from "./serve-flags.js";
 import { pasteLine, planTable } from "./serve-report.js";
+import { StartupClock } from "./startup-clock.js";
 import { VERSION } from "./version.js";
 
 /** Loads the model, listens, and stays until a signal. Throws OctavoError for what the user can mend. */
@@ -17,23 +19,29 @@ export async function serve(
   model: string | undefined,
   options: ServeOptions,
 ): Promise<void> {
+  const clock = new StartupClock();
   const { directory, name } = await findModel(model, {
     revision: options.revision,
     weights: options.loadFormat !== "dummy",
   });
-  const started = performance.now();
+  clock.end("find");
+  const names = options.servedModelName ?? [name];
+  const tracer = await startTracer(options, names[0] ?? "");
   const progress = new ProgressBar("Loading weights");
   const [engine, tokenizer, chatTemplate] = await Promise.all([
     EngineClient.start(engineConfig(directory, options), {
-      onPlan: (info) => log(planTable(directory, info)),
+      onPlan: (info) => {
+        clock.end("plan");
+        log(planTable(directory, info));
+      },
       onProgress: (_phase, done, total) => progress.update(done, total),
     }),
     loadTokenizer(directory),
     loadChatTemplate(directory, options.chatTemplate),
   ]);
+  clock.end("weights");
   try {
     checkQuantization(options.quantization, engine.info);
-    const names = options.servedModelName ?? [name];
     const app = createApp({
       engine,
       tokenizer,
@@ -48,6 +56,12 @@ export async function serve(
       allowedOrigins: options.allowedOrigins ?? [],
       livenessTimeoutSeconds: options.livenessTimeout,
       logLevel: options.logLevel,
+      logRequests: options.enableLogRequests
+        ? { maxLength: options.maxLogLen ?? null }
+        : undefined,
+      metrics: !options.disableLogStats,
+      metricsCompat: options.metricsCompat,
+      tracer: tracer ?? undefined,
       tls: readTls(options),
       version: VERSION,
       seed: options.seed,
@@ -57,12 +71,14 @@ export async function serve(
       },
     });
     const address = await listen(app, options);
-    log(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
+    clock.end("server");
+    app.started(clock.seconds);
+    log(`Ready after ${clock.total.toFixed(1)} s.`);
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
     stopOnFailure(app, engine);
-    stopOnSignals(app, engine, options.shutdownTimeout);
+    stopOnSignals(app, engine, tracer, options.shutdownTimeout);
   } catch (error) {
     await engine.close();
     throw error;
@@ -83,6 +99,22 @@ function checkQuantization(asked: string | undefined, info: EngineInfo): void {
       `--quantization ${asked}: the checkpoint is ${info.quantization}.`,
       "quantization",
     );
+}
+
+/** Null unless traces are asked for; the packages that send them are loaded only then. */
+async function startTracer(
+  options: ServeOptions,
+  modelName: string,
+): Promise<RequestTracer | null> {
+  const { otlpTracesEndpoint: endpoint } = options;
+  if (endpoint === undefined) return null;
+  const { startTracing } = await import("../server/tracing.js");
+  return startTracing({
+    endpoint,
+    modelName,
+    version: VERSION,
+    onProblem: (message) => log(`Traces: ${message}`),
+  });
 }
 
 function readTls(
@@ -160,6 +192,7 @@ function stopOnFailure(app: App, engine: EngineClient): void {
 function stopOnSignals(
   app: App,
   engine: EngineClient,
+  tracer: RequestTracer | null,
   timeoutSeconds: number,
 ): void {
   let stopping = false;
@@ -172,7 +205,7 @@ function stopOnSignals(
     log(
       `${signal}: no new requests; ${engine.numPending} running get up to ${timeoutSeconds} s. Send it again to stop now.`,
     );
-    drain(app, engine, timeoutSeconds).then(
+    drain(app, engine, tracer, timeoutSeconds).then(
       () =>
         process.exit(
           engine.unavailable?.code === "shutting_down" ? 0 : ENGINE_ENDED,
@@ -190,6 +223,7 @@ function stopOnSignals(
 async function drain(
   app: App,
   engine: EngineClient,
+  tracer: RequestTracer | null,
   timeoutSeconds: number,
 ): Promise<void> {
   app.beginDrain();
@@ -199,6 +233,7 @@ async function drain(
   const left = engine.numPending;
   await engine.close();
   await app.close();
+  await tracer?.shutdown();
   log(
     left === 0
       ? "Every request finished. Bye."

@@ -12,6 +12,16 @@ export type SequenceStatus =
   (typeof SequenceStatus)[keyof typeof SequenceStatus];
 
 /**
+ * Why a looked-up prompt was not found to the end; one reason per lookup, that of its first missing block.
+ *   tooShort  the prompt has no full block before its last token, so none could be shared
+ *   evicted   this very block, after this very prefix and salt, was cached and had to give way. Remembered for the
+ *             latest blocks only (bounded memory); one that was overwritten since counts as cold
+ *   salt      a block of the same tokens after the same prefix is cached now under another salt
+ *   cold      none of these
+ */
+export type MissReason = "cold" | "evicted" | "salt" | "tooShort";
+
+/**
  * One choice of a request while it is in the engine.
  *
  *   tokens      | prompt ................ | booked output .... |
@@ -39,6 +49,8 @@ export class Sequence {
   status: SequenceStatus = SequenceStatus.waiting;
   /** Prompt tokens found in the prefix cache at first admission; -1 before. */
   numCachedTokens = -1;
+  /** Why the prefix cache did not have more of the prompt; null where it had all it could, or was not asked. */
+  prefixMiss: MissReason | null = null;
   numPreemptions = 0;
   /** Prompt log-probabilities already reported: positions [0, numPromptLogprobs). */
   numPromptLogprobs = 0;

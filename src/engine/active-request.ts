@@ -1,7 +1,11 @@
 import type { OctavoError } from "../core/errors.js";
 import type { TokenEvent } from "../core/events.js";
 import { FinishReason } from "../core/request.js";
-import type { AdmittedRequest, FinishedChoice } from "./messages.js";
+import type {
+  AdmittedRequest,
+  FinishedChoice,
+  PreemptedChoice,
+} from "./messages.js";
 
 /**
  * Hears what becomes of one request. Everything is called synchronously while a step's message is dispatched, so it
@@ -14,6 +18,8 @@ export interface RequestListener {
   onFinished(finished: FinishedChoice): void;
   /** Once, when the request is scheduled for the first time, before its events. */
   onAdmitted(admitted: AdmittedRequest): void;
+  /** Each time that a choice lost its place to others; it goes on by itself later. */
+  onPreempted?(preempted: PreemptedChoice): void;
   /** The request ended without (all of) its onFinished: refused by the engine, or the engine failed or closed. */
   onError(error: OctavoError): void;
 }
@@ -71,6 +77,11 @@ export class ActiveRequest {
   /** @internal */
   deliverAdmitted(admitted: AdmittedRequest): void {
     this.guarded(() => this.listener.onAdmitted(admitted));
+  }
+
+  /** @internal */
+  deliverPreempted(preempted: PreemptedChoice): void {
+    this.guarded(() => this.listener.onPreempted?.(preempted));
   }
 
   /** @internal */

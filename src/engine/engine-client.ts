@@ -47,7 +47,8 @@ const UNBOUNDED: QueueBounds = { maxNumQueuedReqs: 0, maxNumQueuedTokens: 0 };
  * The main thread's side of the engine. Requests go in by `submit`; what becomes of them is told to their listeners, all
  * in one go per engine step, without a promise per token:
  *
- *   step message -> onAdmitted, onEvent..., onFinished of each request -> onStep(stats) -> onFlush
+ *   step message -> onAdmitted, onPreempted, onEvent..., onFinished of each request
+ *                -> onStep(stats) -> onFlush
  */
 export class EngineClient {
   /** Of the last step; totals count from start. */
@@ -283,7 +284,8 @@ export class EngineClient {
     }
   }
 
-  private dispatch({ admitted, events, finished, stats }: StepMessage): void {
+  private dispatch(message: StepMessage): void {
+    const { admitted, preempted, events, finished, stats } = message;
     const before = this.stats.runner;
     this.stats = stats;
     this.lastStepTime = now();
@@ -298,6 +300,8 @@ export class EngineClient {
       this.leaveQueue(request);
       request.deliverAdmitted(entry);
     }
+    for (const entry of preempted ?? [])
+      this.active.get(entry.handle)?.deliverPreempted(entry);
     readEvents(events, (event) =>
       this.active.get(event.handle)?.deliverEvent(event),
     );

@@ -5,6 +5,7 @@ import type {
   EngineCall,
   FinishedChoice,
   FromEngine,
+  PreemptedChoice,
   ToEngine,
 } from "./messages.js";
 import type { EngineStats } from "./stats.js";
@@ -27,6 +28,7 @@ export interface HostedStep {
   events: TokenEvents;
   finished: FinishedChoice[];
   admitted: AdmittedRequest[];
+  preempted?: PreemptedChoice[];
   stats: EngineStats;
 }
 
@@ -65,8 +67,8 @@ export class EngineHost {
     const step = this.engine.step();
     if (!step) return;
     const events = step.events.toMessage();
-    const { finished, admitted, stats } = step;
-    this.post({ type: "step", events, finished, admitted, stats }, [
+    const { finished, admitted, preempted, stats } = step;
+    this.post({ type: "step", events, finished, admitted, preempted, stats }, [
       events.ints.buffer as ArrayBuffer,
       events.floats.buffer as ArrayBuffer,
     ]);

@@ -13,7 +13,11 @@ import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { SchedulerReport } from "../scheduler/scheduler-config.js";
 import { Constraints } from "./constraints.js";
-import type { AdmittedRequest, FinishedChoice } from "./messages.js";
+import type {
+  AdmittedRequest,
+  FinishedChoice,
+  PreemptedChoice,
+} from "./messages.js";
 import { RestartBudget } from "./restart-budget.js";
 import { emptyStats } from "./stats.js";
 import type { EngineStats, RunnerHealth } from "./stats.js";
@@ -39,6 +43,7 @@ export interface StepResult {
   readonly events: TokenEvents;
   readonly finished: FinishedChoice[];
   readonly admitted: AdmittedRequest[];
+  readonly preempted: PreemptedChoice[];
   readonly stats: EngineStats;
 }
 
@@ -61,6 +66,7 @@ export class Engine {
     finished: [],
     finishReasons: [],
     admitted: [],
+    preempted: [],
   };
   private readonly result: StepResult;
   private readonly batches: [ScheduledBatch, ScheduledBatch];
@@ -125,6 +131,7 @@ export class Engine {
       events: this.report.events,
       finished: [],
       admitted: [],
+      preempted: [],
       stats: emptyStats(limits.numBlocks),
     };
   }
@@ -300,8 +307,10 @@ export class Engine {
 
   private get hasSomethingToTell(): boolean {
     if (this.delivered) return false;
-    const { events, finished, admitted } = this.report;
-    return events.count + finished.length + admitted.length > 0;
+    const { events, finished, admitted, preempted } = this.report;
+    return (
+      events.count + finished.length + admitted.length + preempted.length > 0
+    );
   }
 
   private clearDelivered(): void {
@@ -311,12 +320,14 @@ export class Engine {
     this.report.finished.length = 0;
     this.report.finishReasons.length = 0;
     this.report.admitted.length = 0;
+    this.report.preempted.length = 0;
     this.result.finished.length = 0;
     this.result.admitted.length = 0;
+    this.result.preempted.length = 0;
   }
 
   private deliver(): StepResult {
-    const { finished, finishReasons, admitted } = this.report;
+    const { finished, finishReasons, admitted, preempted } = this.report;
     for (const sequence of finished) this.constraints.release(sequence);
     for (let i = 0; i < finished.length; i++)
       this.result.finished.push(
@@ -329,7 +340,14 @@ export class Engine {
       this.result.admitted.push({
         handle: sequence.request.handle,
         numCachedTokens: sequence.numCachedTokens,
+        missReason: sequence.prefixMiss,
         scheduledTime: sequence.firstScheduledTime,
+      });
+    for (const { request, choice } of preempted)
+      this.result.preempted.push({
+        handle: request.handle,
+        choice,
+        time: now(),
       });
     this.fillStats();
     this.delivered = true;

@@ -2,6 +2,7 @@ import type { EngineConfig } from "../core/config.js";
 import type { ErrorCode } from "../core/errors.js";
 import type { EventArrays } from "../core/events.js";
 import type { FinishReason, Request } from "../core/request.js";
+import type { MissReason } from "../core/sequence.js";
 import type { RunnerMemory } from "../runner/addon.js";
 import type { EngineStats } from "./stats.js";
 
@@ -43,14 +44,25 @@ export interface StepMessage {
   finished: FinishedChoice[];
   /** Requests that were scheduled for the first time in this step. */
   admitted: AdmittedRequest[];
+  /** Choices that lost their place to others in this step. Engines that never preempt leave it out. */
+  preempted?: PreemptedChoice[] | undefined;
   stats: EngineStats;
 }
 
 export interface AdmittedRequest {
   handle: number;
   numCachedTokens: number;
+  /** Why the prefix cache did not have more of the prompt; null where it had all it could, or was not asked. */
+  missReason: MissReason | null;
   /** Milliseconds; Request.arrivalTime's clock. */
   scheduledTime: number;
+}
+
+export interface PreemptedChoice {
+  handle: number;
+  choice: number;
+  /** Milliseconds; Request.arrivalTime's clock. */
+  time: number;
 }
 
 export interface FinishedChoice {

@@ -1,9 +1,9 @@
 import { assert } from "../core/errors.js";
-import type { Sequence } from "../core/sequence.js";
+import type { MissReason, Sequence } from "../core/sequence.js";
 import { BlockPool } from "./block-pool.js";
 import { BlockTable, blockTableOf } from "./block-table.js";
 import { PrefixCache } from "./prefix-cache.js";
-import type { BlockHash, MissReason } from "./prefix-cache.js";
+import type { BlockHash } from "./prefix-cache.js";
 
 export interface KVCacheOptions {
   numBlocks: number;

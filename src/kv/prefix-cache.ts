@@ -1,5 +1,6 @@
 import { randomInt } from "node:crypto";
 import { assert } from "../core/errors.js";
+import type { MissReason } from "../core/sequence.js";
 
 /** 32 bits out of a seed (the parent's hash) and one block of tokens, tokens[start] .. tokens[start + blockSize). */
 export type BlockHash = (
@@ -8,16 +9,6 @@ export type BlockHash = (
   start: number,
   blockSize: number,
 ) => number;
-
-/**
- * Why a looked-up prompt was not found to the end; one reason per lookup, that of its first missing block.
- *   tooShort  the prompt has no full block before its last token, so none could be shared
- *   evicted   this very block, after this very prefix and salt, was cached and had to give way. Remembered for the
- *             latest blocks only (bounded memory); one that was overwritten since counts as cold
- *   salt      a block of the same tokens after the same prefix is cached now under another salt
- *   cold      none of these
- */
-export type MissReason = "cold" | "evicted" | "salt" | "tooShort";
 
 export interface PrefixCacheOptions {
   blockSize: number;

@@ -1,7 +1,6 @@
-import type { Sequence } from "../core/sequence.js";
+import type { MissReason, Sequence } from "../core/sequence.js";
 import { needsPromptRows } from "./booking.js";
 import type { KVCacheManager } from "../kv/kv-cache-manager.js";
-import type { MissReason } from "../kv/prefix-cache.js";
 import type { RequestGroup } from "./request-group.js";
 
 /**
@@ -66,6 +65,7 @@ export class Admission {
       this.prefixHits += sequence.numCachedTokens;
       const miss = this.kv.lastMiss;
       if (miss) this.prefixMisses[miss]++;
+      sequence.prefixMiss = miss;
     }
     group.admitted = true;
     return true;

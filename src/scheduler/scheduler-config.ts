@@ -30,4 +30,6 @@ export interface SchedulerReport {
   readonly finishReasons: FinishReason[];
   /** The first choice of each request that was scheduled for the first time. */
   readonly admitted: Sequence[];
+  /** Once for each time that a sequence gave its place up. */
+  readonly preempted: Sequence[];
 }

@@ -289,6 +289,7 @@ export class Scheduler {
     sequence.numComputedTokens = 0;
     sequence.numPreemptions++;
     this.numPreemptions++;
+    this.report.preempted.push(sequence);
     this.waiting.push(sequence);
     return sequence;
   }

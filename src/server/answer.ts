@@ -9,6 +9,7 @@ import type { ServerContext } from "./options.js";
 import type { Delta, TokenLogprobs } from "./output.js";
 import type { CommonBody } from "./schemas.js";
 import type { EventStream } from "./sse.js";
+import { serverTiming } from "./timing.js";
 
 export interface Usage {
   prompt_tokens: number;
@@ -71,20 +72,22 @@ async function answerWhole(
 ): Promise<unknown> {
   const numChoices = specs.reduce((sum, spec) => sum + spec.n, 0);
   const choices = Array.from({ length: numChoices }, emptyChoice);
-  let generation: Generation | null = null;
-  await new Promise<void>((resolve, reject) => {
+  const generation = await new Promise<Generation | null>((resolve, reject) => {
     const sink: GenerationSink = {
       onDelta: (index, delta) => append(choices[index], delta),
-      onEnd: resolve,
+      onEnd: () => resolve(started),
       onFailure: reject,
     };
-    generation = start(context, reply, specs, sink, resolve);
+    const gone = (): void => resolve(null);
+    // Nothing is told before this turn of the event loop ends, so it is set when it is.
+    const started = start(context, reply, specs, sink, gone);
   });
   if (generation === null || reply.raw.destroyed) {
     // Nobody is there to be answered.
     reply.hijack();
     return reply;
   }
+  reply.header("server-timing", serverTiming(generation.record));
   return format.whole(generation, choices);
 }
 
@@ -104,15 +107,21 @@ async function answerStream(
     onEnd: () => {
       const usage = format.usage(generation);
       if (usage !== null) stream?.event(usage);
-      stream?.done();
+      stream?.done(trailers());
     },
     onFailure: (error) => {
       stream?.event(JSON.stringify(errorAnswer(error).body));
-      stream?.done();
+      stream?.done(trailers());
     },
   };
   // Nothing is told before this turn of the event loop ends, so the stream is there when it is.
   const generation = start(context, reply, specs, sink, () => undefined);
+  // What is known by now; the rest comes as a trailer to clients that say they read those.
+  reply.header("server-timing", serverTiming(generation.record));
+  const trailing = /\btrailers\b/i.test(String(reply.request.headers.te));
+  if (trailing) reply.header("trailer", "server-timing");
+  const trailers = (): Record<string, string> =>
+    trailing ? { "server-timing": serverTiming(generation.record) } : {};
   stream = context.streams.open(reply);
   for (const json of format.opening(generation)) stream.event(json);
   stream.flush();

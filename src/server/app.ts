@@ -11,17 +11,22 @@ import { pino } from "pino";
 import type { RunnerHealth } from "../engine/stats.js";
 import { dialectOf } from "../text/turn/dialect.js";
 import { adminRoutes } from "./admin.js";
-import { guardRoutes } from "./auth.js";
+import { watchRequests } from "./access-log.js";
+import { guardRoutes, keyNames } from "./auth.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
 import { allowOrigins } from "./cors.js";
 import { errorAnswer } from "./errors.js";
 import { healthRoutes } from "./health.js";
+import type { StartupSeconds } from "./meters.js";
 import { ServerMetrics } from "./metrics.js";
 import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
 import type { AppOptions, ServerContext } from "./options.js";
-import { markArrival } from "./prepare.js";
+import { originOf } from "./origin.js";
+import { RequestLog } from "./request-log.js";
+import { RequestRegistry } from "./request-registry.js";
+import { requestRoutes } from "./requests.js";
 import { SeedSource } from "./seeds.js";
 import { StreamHub } from "./sse.js";
 import { tokenizeRoutes } from "./tokenize.js";
@@ -37,6 +42,8 @@ const KEEP_ALIVE_MS = 75_000;
 export type App = FastifyInstance & {
   /** From now on /ready is 503 and new requests are refused; streams go on to their end. */
   beginDrain(): void;
+  /** The server is ready: how long it took is reported from now on. */
+  started(seconds: StartupSeconds): void;
 };
 
 /** The HTTP server over a running engine. Closing it leaves the engine alone. */
@@ -44,7 +51,7 @@ export function createApp(options: AppOptions): App {
   const { bodyLimitBytes = DEFAULT_BODY_LIMIT } = options;
   const app = Fastify({
     bodyLimit: bodyLimitBytes,
-    loggerInstance: createLogger(options.logLevel ?? "info"),
+    loggerInstance: createLogger(options),
     logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: "x-request-id",
     genReqId: () => randomUUID(),
@@ -65,7 +72,7 @@ export function createApp(options: AppOptions): App {
       sendError(reply, error);
     },
   });
-  const context = createContext(options);
+  const context = createContext(options, app.log);
   const { engine } = options;
   engine.onFlush(() => context.streams.flush());
   engine.onError((error) => app.log.error(error, "engine"));
@@ -84,17 +91,34 @@ export function createApp(options: AppOptions): App {
       context.draining = true;
       void engine.drain();
     },
+    started(seconds: StartupSeconds) {
+      context.metrics?.started(seconds);
+    },
   });
 }
 
-function createContext(options: AppOptions): ServerContext {
-  const { engine, servedModelNames } = options;
+function createContext(
+  options: AppOptions,
+  log: FastifyBaseLogger,
+): ServerContext {
+  const { engine, servedModelNames, tracer, logRequests } = options;
   const cacheConfig = options.cacheConfig ?? {
     enablePrefixCaching: true,
     gpuMemoryUtilization: 0.9,
   };
   const backlog = options.maxStreamBacklogBytes ?? DEFAULT_BACKLOG;
-  const name = servedModelNames[0] ?? "";
+  const metrics =
+    options.metrics === false
+      ? null
+      : new ServerMetrics(
+          {
+            engine,
+            modelName: servedModelNames[0] ?? "",
+            cacheConfig,
+            keys: keyNames(options.apiKeys),
+          },
+          options.metricsCompat ?? false,
+        );
   return {
     engine,
     tokenizer: options.tokenizer,
@@ -102,7 +126,14 @@ function createContext(options: AppOptions): ServerContext {
     dialect: dialectOf(options.chatTemplate, options),
     servedModelNames,
     modelPath: options.modelPath,
-    metrics: new ServerMetrics(engine, name, cacheConfig),
+    metrics,
+    requests: new RequestRegistry(metrics?.meters ?? null, (timeline, record) =>
+      tracer?.ended(timeline, record),
+    ),
+    requestLog:
+      logRequests === undefined
+        ? null
+        : new RequestLog(log, options.tokenizer, logRequests),
     streams: new StreamHub(backlog),
     seeds: new SeedSource(options.seed),
     version: options.version ?? "unknown",
@@ -114,8 +145,11 @@ function createContext(options: AppOptions): ServerContext {
 }
 
 /** To stderr: stdout is for what a script reads. */
-function createLogger(level: string): FastifyBaseLogger {
-  return pino({ level }, pino.destination(2));
+function createLogger({
+  logLevel = "info",
+  logStream = pino.destination(2),
+}: AppOptions): FastifyBaseLogger {
+  return pino({ level: logLevel }, logStream);
 }
 
 function createServer(
@@ -132,21 +166,13 @@ function createServer(
 
 function addHooks(app: FastifyInstance, { metrics }: ServerContext): void {
   app.addHook("onRequest", async (request, reply) => {
-    markArrival(request);
+    originOf(request);
     reply.header("x-request-id", request.id);
   });
   app.addHook("preHandler", async (request) => {
     logUnknownFields(request.log, request.body, request.routeOptions.schema);
   });
-  app.addHook("onResponse", async (request, reply) => {
-    const handler = request.routeOptions.url ?? "none";
-    metrics.http(
-      request.method,
-      reply.raw.statusCode,
-      handler,
-      reply.elapsedTime / 1000,
-    );
-  });
+  watchRequests(app, metrics);
 }
 
 function logRestart(
@@ -178,10 +204,13 @@ function addRoutes(app: FastifyInstance, context: ServerContext): void {
   tokenizeRoutes(app, context);
   modelRoutes(app, context);
   healthRoutes(app, context);
+  requestRoutes(app, context);
   adminRoutes(app, context);
+  const { metrics } = context;
+  if (metrics === null) return;
   app.get("/metrics", async (_request, reply) => {
     reply.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
-    return context.metrics.exposition();
+    return metrics.exposition();
   });
 }
 

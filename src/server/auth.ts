@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { OctavoError } from "../core/errors.js";
 import type { AppOptions } from "./options.js";
+import { NO_KEY, originOf } from "./origin.js";
 
 /** Paths of the admin routes. */
 export const ADMIN_PATHS: readonly string[] = [
@@ -14,21 +15,37 @@ export const ADMIN_PATHS: readonly string[] = [
 const sha256 = (text: string): Buffer =>
   createHash("sha256").update(text).digest();
 
-/** A set of keys that is searched in the same time whatever comes. */
+/** Keys by their names, searched in the same time whatever comes. */
 class KeyRing {
-  private readonly hashes: readonly Buffer[];
+  private readonly keys: readonly { name: string; hash: Buffer }[];
 
-  constructor(keys: readonly string[]) {
-    this.hashes = keys.map(sha256);
+  constructor(keys: Readonly<Record<string, string>>) {
+    this.keys = Object.entries(keys).map(([name, key]) => ({
+      name,
+      hash: sha256(key),
+    }));
   }
 
-  has(key: string): boolean {
+  /** The name of a key, or null. */
+  nameOf(key: string): string | null {
     const hash = sha256(key);
-    let found = false;
-    for (const known of this.hashes)
-      if (timingSafeEqual(known, hash)) found = true;
+    let found: string | null = null;
+    for (const known of this.keys)
+      if (timingSafeEqual(known.hash, hash)) found = known.name;
     return found;
   }
+}
+
+/** API keys by the names that logs and metrics have for them: key-1, key-2, ... in the order in which they were given. */
+function namedKeys(apiKeys: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    apiKeys.map((key, index) => [`key-${index + 1}`, key]),
+  );
+}
+
+/** Every name that a request's key may have. */
+export function keyNames(apiKeys: readonly string[] = []): readonly string[] {
+  return apiKeys.length === 0 ? [NO_KEY] : Object.keys(namedKeys(apiKeys));
 }
 
 /** Guards /v1, /tokenize, /detokenize by the API keys, /metrics by its key, admin routes by theirs (closed without). */
@@ -40,10 +57,14 @@ export function guardRoutes(
     metricsApiKey,
   }: Pick<AppOptions, "apiKeys" | "adminApiKey" | "metricsApiKey">,
 ): void {
-  const api = apiKeys.length > 0 ? new KeyRing(apiKeys) : null;
-  const admin = new KeyRing(adminApiKey === undefined ? [] : [adminApiKey]);
+  const api = apiKeys.length > 0 ? new KeyRing(namedKeys(apiKeys)) : null;
+  const admin = new KeyRing(
+    adminApiKey === undefined ? {} : { admin: adminApiKey },
+  );
   const metrics =
-    metricsApiKey === undefined ? null : new KeyRing([metricsApiKey]);
+    metricsApiKey === undefined
+      ? null
+      : new KeyRing({ metrics: metricsApiKey });
 
   const ringOf = (path: string): KeyRing | null => {
     if (ADMIN_PATHS.includes(path)) {
@@ -61,7 +82,11 @@ export function guardRoutes(
     const ring = ringOf(pathOf(request.url));
     if (ring === null) return;
     const key = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
-    if (key !== undefined && ring.has(key.trim())) return;
+    const name = key === undefined ? null : ring.nameOf(key.trim());
+    if (name !== null) {
+      originOf(request).key = name;
+      return;
+    }
     throw new OctavoError(
       "invalid_api_key",
       key === undefined

@@ -1,5 +1,4 @@
-import { now } from "../core/config.js";
-import { OctavoError } from "../core/errors.js";
+import { assert, OctavoError } from "../core/errors.js";
 import { EventKind, type TokenEvent } from "../core/events.js";
 import type { SamplingParams } from "../core/sampling-params.js";
 import type {
@@ -7,8 +6,11 @@ import type {
   NewRequest,
   RequestListener,
 } from "../engine/engine-client.js";
-import type { AdmittedRequest, FinishedChoice } from "../engine/messages.js";
-import type { RequestTimeline } from "./metrics.js";
+import type {
+  AdmittedRequest,
+  FinishedChoice,
+  PreemptedChoice,
+} from "../engine/messages.js";
 import type { ServerContext } from "./options.js";
 import {
   ChoiceOutput,
@@ -17,10 +19,16 @@ import {
   type OutputOptions,
   type TokenLogprobs,
 } from "./output.js";
+import type { RequestOrigin } from "./origin.js";
+import type { RequestRecord } from "./request-registry.js";
+import type { RequestTimeline, TimelineFacts } from "./request-timeline.js";
 
 /** One prompt of a body and how to go on from it. */
 export interface GenerationSpec {
+  /** The HTTP request's id, with a number where it has several prompts. */
   id: string;
+  requestId: string;
+  origin: RequestOrigin;
   promptTokenIds: Int32Array;
   params: SamplingParams;
   n: number;
@@ -46,22 +54,36 @@ export interface GenerationSink {
  */
 export class Generation {
   readonly prompts: PromptRun[] = [];
+  /** What happened to it, and when. */
+  readonly record: RequestRecord;
   private pending: number;
   private failed = false;
 
-  /** Submits every prompt. Throws what the engine refuses with; none is left running then. */
+  /** Submits every prompt, of which there is one at least. Throws what the engine refuses with; none is left running then. */
   constructor(
     context: ServerContext,
     specs: readonly GenerationSpec[],
     private readonly sink: GenerationSink,
   ) {
+    const [first] = specs;
+    assert(first !== undefined, "a generation has a prompt");
     this.pending = specs.length;
+    this.record = context.requests.begin(first.requestId, first.origin);
     try {
-      for (const spec of specs)
-        this.prompts.push(new PromptRun(context, spec, this));
+      for (const spec of specs) this.submit(context, spec);
+    } finally {
+      this.record.seal();
+    }
+  }
+
+  private submit(context: ServerContext, spec: GenerationSpec): void {
+    try {
+      this.prompts.push(new PromptRun(context, spec, this));
+      context.requestLog?.received(spec);
     } catch (error) {
       this.failed = true;
-      context.metrics.refused(error);
+      context.metrics?.refused(error);
+      this.record.refused(factsOf(spec), error);
       for (const prompt of this.prompts) prompt.abort();
       throw error;
     }
@@ -142,7 +164,7 @@ export class PromptRun implements RequestListener {
       () => new ChoiceOutput(context.tokenizer, output),
     );
     this.active = context.engine.submit(engineRequest(spec), this);
-    this.timeline = context.metrics.begin(spec);
+    this.timeline = owner.record.submitted(factsOf(spec));
   }
 
   get completionTokens(): number {
@@ -158,6 +180,10 @@ export class PromptRun implements RequestListener {
     this.timeline.admitted(admitted);
   }
 
+  onPreempted(preempted: PreemptedChoice): void {
+    this.timeline.preempted(preempted);
+  }
+
   onEvent(event: TokenEvent): void {
     if (event.kind === EventKind.promptLogprob) {
       if (event.choice === 0) this.promptLogprobs.push(copyLogprobs(event));
@@ -170,7 +196,7 @@ export class PromptRun implements RequestListener {
       this.owner.delta(index, output.finish(event.finish));
       return;
     }
-    this.timeline.token(event.choice, now());
+    this.timeline.token(event.choice, this.context.engine.lastStepTime);
     const delta = output.token(event);
     if (typeof delta.stopReason === "string")
       this.active.abort(event.choice, "stop");
@@ -191,10 +217,26 @@ export class PromptRun implements RequestListener {
   }
 
   onError(error: OctavoError): void {
-    this.context.metrics.refused(error);
-    this.timeline.failed();
+    this.context.metrics?.refused(error);
+    this.timeline.failed(error);
     this.owner.fail(error);
   }
+}
+
+function factsOf(spec: GenerationSpec): TimelineFacts {
+  const { id, promptTokenIds, n, params, arrivalTime, origin } = spec;
+  const { maxTokens, temperature, topP } = params;
+  const numPromptTokens = promptTokenIds.length;
+  return {
+    id,
+    numPromptTokens,
+    n,
+    maxTokens,
+    temperature,
+    topP,
+    arrivalTime,
+    origin,
+  };
 }
 
 function engineRequest(spec: GenerationSpec): NewRequest {

@@ -43,19 +43,48 @@ const STAGES = [
   "update",
 ] as const;
 
+/** Parts of a start, one after the other: their sum is how long it took. */
+export const STARTUP_PHASES = [
+  "process",
+  "find",
+  "plan",
+  "weights",
+  "server",
+] as const;
+export type StartupSeconds = Record<(typeof STARTUP_PHASES)[number], number>;
+
+export interface MeterOptions {
+  engine: EngineClient;
+  modelName: string;
+  cacheConfig: { enablePrefixCaching: boolean; gpuMemoryUtilization: number };
+  /** Names of the API keys. */
+  keys: readonly string[];
+  /** Null until the server is ready. */
+  startup: () => StartupSeconds | null;
+}
+
 export type Meters = ReturnType<typeof createMeters>;
 
 /** Every metric of the server, on a registry of its own. */
-export function createMeters(
-  engine: EngineClient,
-  modelName: string,
-  cacheConfig: { enablePrefixCaching: boolean; gpuMemoryUtilization: number },
-) {
+export function createMeters(options: MeterOptions) {
+  const { engine, modelName, cacheConfig, keys, startup } = options;
   const make = new MeterFactory({ model_name: modelName, engine: "0" });
   addEngineState(make, engine);
   addCacheConfig(make.registry, engine, cacheConfig);
+  make.gauges(
+    "octavo_startup_seconds",
+    "From the process's start to readiness, by phase.",
+    "phase",
+    () => startup() ?? {},
+  );
   return {
     registry: make.registry,
+    keyTokens: make.grid(
+      "octavo_key_tokens_total",
+      "Tokens by the API key that asked for them.",
+      ["key", keys],
+      ["kind", ["prompt", "generation"]],
+    ),
     ...tokenMeters(make),
     ...requestMeters(make, lengths(engine.info.maxModelLen)),
     ...latencyMeters(make),
@@ -66,29 +95,28 @@ export function createMeters(
 /** What the engine's last step message says. */
 function addEngineState(make: MeterFactory, engine: EngineClient): void {
   const stats = (): EngineStats => engine.stats;
+  // Nothing pending: whatever the last step said (an engine that failed has no later one), nothing runs or waits.
+  const busy = (value: number): number => (engine.numPending > 0 ? value : 0);
+  // What was submitted since the last step waits too: a stuck engine must not hide its queue.
+  const waiting = (): number =>
+    busy(Math.max(stats().numWaiting, engine.numQueuedReqs));
+  const deferred = (): number => busy(stats().numWaitingDeferred);
   make.gauge(
     "vllm:num_requests_running",
     "Requests in the running batch.",
-    () => stats().numRunning,
+    () => busy(stats().numRunning),
   );
-  make.gauge(
-    "vllm:num_requests_waiting",
-    "Requests queued.",
-    () => stats().numWaiting,
-  );
+  make.gauge("vllm:num_requests_waiting", "Requests queued.", waiting);
   make.gauges(
     "vllm:num_requests_waiting_by_reason",
     "Requests queued, by reason.",
     "reason",
-    () => ({
-      capacity: stats().numWaiting - stats().numWaitingDeferred,
-      deferred: stats().numWaitingDeferred,
-    }),
+    () => ({ capacity: waiting() - deferred(), deferred: deferred() }),
   );
   make.gauge(
     "vllm:kv_cache_usage_perc",
     "Referenced share of the KV cache, 0 to 1.",
-    () => stats().kvCacheUsage,
+    () => busy(stats().kvCacheUsage),
   );
   make.gauge(
     "octavo_last_step_age_seconds",
@@ -181,7 +209,7 @@ function tokenMeters(make: MeterFactory) {
       "vllm:prompt_tokens_total",
       "Prompt tokens, cache hits included.",
     ),
-    promptTokensBySource: make.counter(
+    promptTokensBySource: make.counters(
       "vllm:prompt_tokens_by_source_total",
       "Prompt tokens, by source.",
       "source",
@@ -195,13 +223,13 @@ function tokenMeters(make: MeterFactory) {
       "vllm:generation_tokens_total",
       "Generated tokens.",
     ),
-    requestSuccess: make.counter(
+    requestSuccess: make.counters(
       "vllm:request_success_total",
       "Requests that ended, by reason.",
       "finished_reason",
       ["stop", "length", "abort", "error", "repetition"],
     ),
-    rejections: make.counter(
+    rejections: make.counters(
       "vllm:admission_rejections_total",
       "Requests refused at admission.",
       "reason",
@@ -212,7 +240,7 @@ function tokenMeters(make: MeterFactory) {
       "Tokens computed per engine step.",
       ITER,
     ),
-    stepSeconds: make.histogram(
+    stepSeconds: make.histograms(
       "octavo_step_seconds",
       "Time of an engine step, by stage.",
       STEP,
@@ -277,7 +305,7 @@ function latencyMeters(make: MeterFactory) {
     ),
     queueTime: make.histogram(
       "vllm:request_queue_time_seconds",
-      "Arrival to first scheduled.",
+      "Queued to first scheduled.",
       REQ,
     ),
     prefillTime: make.histogram(

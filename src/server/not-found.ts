@@ -12,7 +12,6 @@ const UNBUILT: readonly RegExp[] = [
   /^\/v1\/messages(\/|$)/,
   /^\/v1\/(embeddings|rerank|score)$/,
   /^\/v1\/(un)?load_lora_adapter$/,
-  /^\/v1\/requests\//,
   /^\/(sleep|wake_up|is_sleeping)$/,
 ];
 

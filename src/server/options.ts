@@ -3,8 +3,11 @@ import type { ChatTemplate } from "../text/chat-template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
 import type { ServerMetrics } from "./metrics.js";
+import type { RequestLog, RequestLogOptions } from "./request-log.js";
+import type { RequestRegistry } from "./request-registry.js";
 import type { SeedSource } from "./seeds.js";
 import type { StreamHub } from "./sse.js";
+import type { RequestTracer } from "./tracing.js";
 
 export interface AppOptions extends DialectOptions {
   engine: EngineClient;
@@ -26,6 +29,16 @@ export interface AppOptions extends DialectOptions {
   livenessTimeoutSeconds?: number | undefined;
   /** Default "info"; logs go to stderr. */
   logLevel?: string | undefined;
+  /** Where logs go instead. */
+  logStream?: { write(line: string): void } | undefined;
+  /** Prompts are logged too; not without. */
+  logRequests?: RequestLogOptions | undefined;
+  /** Without metrics nothing is counted and /metrics is not there. Default true. */
+  metrics?: boolean | undefined;
+  /** Metrics also under the names that vLLM has retired. */
+  metricsCompat?: boolean | undefined;
+  /** Hears of each prompt that has ended. */
+  tracer?: RequestTracer | undefined;
   tls?: { key: Buffer; cert: Buffer } | undefined;
   /** Reported by /version. */
   version?: string | undefined;
@@ -48,7 +61,10 @@ export interface ServerContext {
   readonly dialect: Dialect;
   readonly servedModelNames: readonly string[];
   readonly modelPath: string;
-  readonly metrics: ServerMetrics;
+  readonly metrics: ServerMetrics | null;
+  readonly requests: RequestRegistry;
+  /** Null unless prompts are logged. */
+  readonly requestLog: RequestLog | null;
   readonly streams: StreamHub;
   readonly seeds: SeedSource;
   readonly version: string;

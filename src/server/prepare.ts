@@ -1,8 +1,8 @@
 import type { FastifyRequest } from "fastify";
 import { OctavoError } from "../core/errors.js";
-import { now } from "../core/config.js";
 import type { GenerationSpec } from "./generation.js";
 import type { ServerContext } from "./options.js";
+import { originOf } from "./origin.js";
 import { truncatePrompt } from "./prompts.js";
 import {
   fitMaxTokens,
@@ -86,6 +86,7 @@ export async function prepareSpecs(
   const stop = stopStrings(body.stop);
   const reserved = wanted.room.explicit ? (wanted.room.maxTokens ?? 1) : 1;
   const id = body.request_id ?? request.id;
+  const origin = originOf(request);
   return prompts.map((ids, i) => {
     const room = info.maxModelLen - reserved;
     const promptTokenIds = truncatePrompt(
@@ -107,7 +108,9 @@ export async function prepareSpecs(
       n,
       priority: body.priority ?? 0,
       cacheSalt: body.cache_salt ?? "",
-      arrivalTime: arrivalTime(request),
+      arrivalTime: origin.arrivalTime,
+      requestId: id,
+      origin,
       firstIndex: i * n,
       output: {
         skipSpecialTokens: body.skip_special_tokens ?? true,
@@ -121,15 +124,4 @@ export async function prepareSpecs(
       },
     };
   });
-}
-
-const arrivals = new WeakMap<FastifyRequest, number>();
-
-/** Remembers when the request came in: before its body was read. */
-export function markArrival(request: FastifyRequest): void {
-  arrivals.set(request, now());
-}
-
-function arrivalTime(request: FastifyRequest): number {
-  return arrivals.get(request) ?? now();
 }

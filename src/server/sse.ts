@@ -26,6 +26,7 @@ export class EventStream {
   private readonly raw: ServerResponse;
   private pending = "";
   private ending = false;
+  private trailers: Record<string, string> = {};
 
   constructor(
     reply: FastifyReply,
@@ -52,10 +53,11 @@ export class EventStream {
     this.dirty.add(this);
   }
 
-  /** Queues the last event and the end of the answer. */
-  done(): void {
+  /** Queues the last event and the end of the answer. Trailers must have been announced in the headers. */
+  done(trailers: Record<string, string> = {}): void {
     this.event("[DONE]");
     this.ending = true;
+    this.trailers = trailers;
     this.dirty.add(this);
   }
 
@@ -69,7 +71,10 @@ export class EventStream {
       this.raw.write(this.pending);
       this.pending = "";
     }
-    if (this.ending) this.raw.end();
-    else if (this.raw.writableLength > this.maxBacklogBytes) this.raw.destroy();
+    if (this.ending) {
+      this.raw.addTrailers(this.trailers);
+      this.raw.end();
+    } else if (this.raw.writableLength > this.maxBacklogBytes)
+      this.raw.destroy();
   }
 }

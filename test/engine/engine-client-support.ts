@@ -82,7 +82,12 @@ export class CountingEngine implements HostedEngine {
     const { handle } = request;
     if (!this.admitted.has(handle)) {
       this.admitted.add(handle);
-      admitted.push({ handle, numCachedTokens: 0, scheduledTime: 1 });
+      admitted.push({
+        handle,
+        numCachedTokens: 0,
+        missReason: null,
+        scheduledTime: 1,
+      });
     }
     const last = ++entry.made === request.params.maxTokens;
     const finish = last ? FinishReason.length : FinishReason.none;

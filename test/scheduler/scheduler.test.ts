@@ -32,6 +32,7 @@ class Bench {
     finished: [],
     finishReasons: [],
     admitted: [],
+    preempted: [],
   };
   readonly scheduler: Scheduler;
   readonly batch = new ScheduledBatch(8);

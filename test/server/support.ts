@@ -115,7 +115,12 @@ export class ScriptedEngine implements HostedEngine {
     const { handle, params } = request;
     if (!this.admitted.has(handle)) {
       this.admitted.add(handle);
-      admitted.push({ handle, numCachedTokens: 0, scheduledTime: now() });
+      admitted.push({
+        handle,
+        numCachedTokens: 0,
+        missReason: "cold",
+        scheduledTime: now(),
+      });
       if (params.promptLogprobs !== null)
         for (const token of request.promptTokenIds.subarray(1))
           this.push(entry, EventKind.promptLogprob, token, 0);
