@@ -77,7 +77,7 @@ export async function serve(
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
-    stopOnFailure(app, engine);
+    stopOnFailure(app, engine, tracer);
     stopOnSignals(app, engine, tracer, options.shutdownTimeout);
   } catch (error) {
     await engine.close();
@@ -174,7 +174,11 @@ const ENGINE_ENDED = 70;
 const FAREWELL_MS = 3000;
 
 /** An engine that ended by itself has told its requests; what they were told gets out, then the process ends. */
-function stopOnFailure(app: App, engine: EngineClient): void {
+function stopOnFailure(
+  app: App,
+  engine: EngineClient,
+  tracer: RequestTracer | null,
+): void {
   engine.onFatal(({ message }) => {
     log(
       `The engine ended: ${message} Ending with code ${ENGINE_ENDED}, to be started again.`,
@@ -182,7 +186,10 @@ function stopOnFailure(app: App, engine: EngineClient): void {
     const end = (): never => process.exit(ENGINE_ENDED);
     setTimeout(end, FAREWELL_MS);
     app.beginDrain();
-    app.close().then(end, end);
+    app
+      .close()
+      .then(() => tracer?.shutdown())
+      .then(end, end);
     // A connection whose last answer is still under way is idle, and to be closed, only after close() looked for such.
     setInterval(() => app.server.closeIdleConnections(), 50);
   });
