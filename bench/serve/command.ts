@@ -18,12 +18,18 @@ export function serveBenchCommand(): Command {
     if (flags.compare) return compare(flags.compare, flags.regressionThreshold);
     // The tokenizer's library is loaded only where it may be needed: --help and --compare answer at once.
     const { runServeBench } = await import("./serve-bench.js");
-    const bar = new ProgressBar("Requests");
-    const { outcomes } = await runServeBench(flags, {
+    let bar = new ProgressBar("Requests");
+    let shown = "";
+    const { runs } = await runServeBench(flags, {
       print: (text) => process.stdout.write(text),
       note: (text) => process.stderr.write(`${text}\n`),
-      progress: (done, total) => bar.update(done, total),
+      progress: (done, total, label) => {
+        if (label !== shown) bar = new ProgressBar(`Requests at ${label}`);
+        shown = label;
+        bar.update(done, total);
+      },
     });
+    const outcomes = runs.flatMap((run) => run.outcomes);
     if (outcomes.every(({ error }) => error !== null)) process.exitCode = 1;
   });
 }

@@ -8,6 +8,21 @@ export function latenessLine(lateness: readonly number[]): string {
   return `Requests were sent late by ${show(50)} (median), ${show(99)} (P99), ${show(100)} (most).`;
 }
 
+/**
+ * Chunks and tokens per second of the server's processor time (all of its threads), where /metrics tells it. What the load
+ * costs beyond the model: meaningful with --device null.
+ */
+export function serverCostLine(
+  outcomes: readonly Outcome[],
+  cpuSeconds: number | null,
+): string | null {
+  if (cpuSeconds === null || cpuSeconds <= 0) return null;
+  const good = outcomes.filter(({ error }) => error === null);
+  const chunks = good.reduce((sum, { itls }) => sum + itls.length + 1, 0);
+  const tokens = good.reduce((sum, { outputLen }) => sum + outputLen, 0);
+  return `The server used ${cpuSeconds.toFixed(2)} s of processor time: ${Math.round(chunks / cpuSeconds)} chunks and ${Math.round(tokens / cpuSeconds)} tokens per processor-second.`;
+}
+
 /** Most kinds of failure that are shown. */
 const MAX_REASONS = 10;
 

@@ -4,6 +4,7 @@ import { number } from "../../src/cli/flags.js";
 import type { Backend } from "./client.js";
 import { addDatasetFlags, type DatasetFlags } from "./dataset-flags.js";
 import { addRows, atLeast, type Row } from "./flag-rows.js";
+import { parseSweep, type Sweep } from "./sweep.js";
 import { LATENCIES, type Goodput, type Latency } from "./metrics.js";
 
 /** Flags of `octavo bench serve` as commander gives them. */
@@ -28,6 +29,8 @@ export interface ServeBenchFlags extends DatasetFlags {
   saveDetailed: boolean;
   resultDir: string;
   resultFilename?: string;
+  sweep?: Sweep[];
+  html?: string;
   compare?: string[];
   regressionThreshold: number;
 }
@@ -58,6 +61,12 @@ const LOAD: Row[] = [
     atLeast(1),
   ],
   [
+    "--sweep <flag=values>",
+    "run once for each value: request-rate=1,2,4,inf or max-concurrency=1,8,64 (both: every combination)",
+    undefined,
+    parseSweep,
+  ],
+  [
     "--request-timeout <s>",
     "a request that takes longer has failed",
     21_600,
@@ -84,6 +93,10 @@ const RESULT: Row[] = [
     "percentiles of each latency",
     [99],
     percentileList,
+  ],
+  [
+    "--html <file>",
+    "write a page with plots, complete in one file; reads the server's /metrics during the run",
   ],
   ["--save-result", "write the figures as JSON", false],
   ["--save-detailed", "write them with every request's own", false],

@@ -1,6 +1,7 @@
 import { LATENCIES, type Metrics } from "./metrics.js";
 import type { Outcome } from "./outcome.js";
 import type { SpecDecodeStats } from "./spec-decode.js";
+import type { Sweep } from "./sweep.js";
 
 /** What a run was asked to do, as the JSON says it. */
 export interface RunFacts {
@@ -14,6 +15,8 @@ export interface RunFacts {
   /** Null where a trace says when. */
   burstiness: number | null;
   maxConcurrency: number | null;
+  /** Of this run: each run of a sweep has its own. */
+  seed: number;
 }
 
 /**
@@ -54,6 +57,29 @@ export function jsonReport(
     ...latencyKeys(metrics),
     ...(specDecode && specDecodeKeys(specDecode)),
     ...(detailed && detailKeys(detailed)),
+  };
+}
+
+/** All runs of a sweep in one object, in the order in which they ran. */
+export function sweepReport(
+  facts: RunFacts,
+  date: Date,
+  sweeps: readonly Sweep[],
+  runs: readonly Record<string, unknown>[],
+): Record<string, unknown> {
+  return {
+    date: timestamp(date),
+    backend: facts.backend,
+    label: facts.label,
+    model_id: facts.model,
+    num_prompts: facts.numPrompts,
+    sweep: Object.fromEntries(
+      sweeps.map(({ name, values }) => [
+        name,
+        values.map((value) => (value === Infinity ? "inf" : value)),
+      ]),
+    ),
+    runs,
   };
 }
 

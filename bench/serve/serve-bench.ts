@@ -2,13 +2,11 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { OctavoError } from "../../src/core/errors.js";
 import { arrivalTimes } from "./arrivals.js";
-import { requestBody, sendRequest, type RequestSettings } from "./client.js";
+import type { RequestSettings } from "./client.js";
 import { loadDataset } from "./dataset.js";
 import { datasetSettings } from "./dataset-flags.js";
 import type { PromptContext } from "./dataset-settings.js";
 import { HttpClient } from "./http.js";
-import { runLoad, type LoadResult } from "./load.js";
-import { computeMetrics } from "./metrics.js";
 import {
   parseGoodput,
   resolveEndpoint,
@@ -16,10 +14,18 @@ import {
 } from "./options.js";
 import type { Outcome, Sample } from "./outcome.js";
 import { Random } from "../random.js";
-import { jsonReport, resultFilename, type RunFacts } from "./report.js";
-import { readSpecDecode, specDecodeStats } from "./spec-decode.js";
-import { failureLines, latenessLine } from "./notes.js";
-import { renderTable } from "./table.js";
+import { resultFilename, sweepReport, type RunFacts } from "./report.js";
+import {
+  measureRun,
+  runNotes,
+  runReport,
+  runTable,
+  type LoadPlan,
+  type Output,
+  type ServeRun,
+} from "./serve-run.js";
+import { checkSweep, sweepPoints } from "./sweep.js";
+import { sweepTable } from "./sweep-table.js";
 import {
   localVocabulary,
   remoteVocabulary,
@@ -30,85 +36,103 @@ import { warmUp } from "./warm-up.js";
 /** Stream of the seed for arrivals. */
 const ARRIVALS = 5;
 
-/** Where a run says things: the table on stdout, everything else on stderr. */
-export interface Output {
-  print(text: string): void;
-  note(text: string): void;
-  progress(done: number, total: number): void;
-}
-
 export interface ServeBenchResult {
+  /** What was printed: the table of vLLM, or one line a run of a sweep. */
   table: string;
   report: Record<string, unknown>;
+  /** One, or one for each point of a sweep. */
+  runs: ServeRun[];
+  /** Of the first run. */
   outcomes: Outcome[];
   lateness: number[];
-  /** Where the JSON went, if it was asked for. */
+  /** Where the JSON and the page went, if they were asked for. */
   file: string | null;
+  page: string | null;
 }
 
 /**
- * `octavo bench serve`: makes the prompts, sends them in time, reads every stream, prints the table and saves the
- * result. Errors: `invalid_config` for what the user can mend before anything is sent; a request that fails is part of
- * the result.
+ * `octavo bench serve`: makes the prompts, sends them in time, reads every stream, prints the table and saves the result;
+ * with --sweep once for each load, each time with prompts of its own. Errors: `invalid_config` for what the user can mend
+ * before anything is sent; a request that fails is part of the result.
  */
 export async function runServeBench(
   flags: ServeBenchFlags,
   output: Output,
 ): Promise<ServeBenchResult> {
   const goodput = flags.goodput ? parseGoodput(flags.goodput) : null;
-  checkTiming(flags);
+  checkSweep(flags);
+  const points = sweepPoints(flags.sweep ?? []);
+  points.forEach((point) => checkTiming({ ...flags, ...point }));
   const http = new HttpClient(flags.baseUrl, flags.apiKey ?? null);
   try {
     const settings = await requestSettings(flags, http);
     const vocabulary = await openVocabulary(flags, http, settings.model);
-    const samples = await loadDataset(
-      datasetSettings(flags),
-      promptContext(flags, settings, vocabulary),
-    );
-    const { arrivals, facts } = planLoad(flags, settings, samples);
-    output.note(heading(flags, facts));
     await warmUp(settings);
-    const before = await readSpecDecode(http);
-    const load = await sendAll(
-      http,
-      samples,
-      arrivals,
-      settings,
-      flags,
-      output,
-    );
-    const after = await readSpecDecode(http);
-    const { outcomes, duration, lateness } = load;
-    const metrics = computeMetrics(
-      outcomes,
-      duration,
-      flags.metricPercentiles,
-      goodput,
-    );
-    const specDecode = specDecodeStats(before, after);
-    const table = renderTable(metrics, duration, specDecode, {
-      ...facts,
-      percentileMetrics: flags.percentileMetrics,
-    });
-    const now = new Date();
-    const details = flags.saveDetailed ? outcomes : null;
-    const report = jsonReport(
-      facts,
-      now,
-      duration,
-      metrics,
-      specDecode,
-      details,
-    );
-    output.print(table);
-    output.note(latenessLine(lateness));
-    for (const line of failureLines(outcomes)) output.note(line);
-    const file = await save(flags, facts, now, report);
-    if (file !== null) output.note(`Result written to ${file}`);
-    return { table, report, outcomes, lateness, file };
+    const runs: ServeRun[] = [];
+    for (const [i, point] of points.entries()) {
+      // Another seed for each: the prefix cache would know the prompts of the run before.
+      const own = { ...flags, ...point, seed: flags.seed + i };
+      const samples = await loadDataset(
+        datasetSettings(own),
+        promptContext(own, settings, vocabulary),
+      );
+      const runSettings = { ...settings, seed: own.seed };
+      const plan = planLoad(own, runSettings, samples);
+      output.note(heading(own, plan.facts));
+      runs.push(
+        await measureRun(
+          http,
+          own,
+          point,
+          runSettings,
+          samples,
+          plan,
+          goodput,
+          output,
+        ),
+      );
+    }
+    return await finish(flags, runs, output);
   } finally {
     http.close();
   }
+}
+
+/** Prints, and writes what was asked for. */
+async function finish(
+  flags: ServeBenchFlags,
+  runs: ServeRun[],
+  output: Output,
+): Promise<ServeBenchResult> {
+  const [first] = runs;
+  if (!first) throw new OctavoError("internal_error", "no run");
+  const now = new Date();
+  const reports = runs.map((run) => runReport(run, now, flags.saveDetailed));
+  const swept = flags.sweep !== undefined;
+  const table = swept ? sweepTable(runs) : runTable(first, flags);
+  const report = swept
+    ? sweepReport(first.facts, now, flags.sweep ?? [], reports)
+    : (reports[0] ?? {});
+  output.print(table);
+  if (!swept) for (const line of runNotes(first)) output.note(line);
+  const file = await save(flags, first.facts, now, report);
+  if (file !== null) output.note(`Result written to ${file}`);
+  const page = await savePage(flags, runs, now);
+  if (page !== null) output.note(`Report written to ${page}`);
+  const { outcomes, lateness } = first;
+  return { table, report, runs, outcomes, lateness, file, page };
+}
+
+async function savePage(
+  flags: ServeBenchFlags,
+  runs: readonly ServeRun[],
+  date: Date,
+): Promise<string | null> {
+  if (flags.html === undefined) return null;
+  const { reportPage } = await import("../report/page.js");
+  await mkdir(path.dirname(path.resolve(flags.html)), { recursive: true });
+  await writeFile(flags.html, reportPage({ flags, runs, date }));
+  return flags.html;
 }
 
 /** A trace has its own times; a burstiness shapes only the gaps of a finite rate. */
@@ -202,7 +226,7 @@ function planLoad(
   flags: ServeBenchFlags,
   { backend, model }: RequestSettings,
   samples: readonly Sample[],
-): { arrivals: Float64Array; facts: RunFacts } {
+): LoadPlan {
   const traced = flags.datasetName === "trace";
   const burstiness = flags.burstiness ?? 1;
   const rate = flags.requestRate ?? Infinity;
@@ -227,6 +251,7 @@ function planLoad(
       requestRate: traced ? samples.length / last : rate,
       burstiness: traced ? null : burstiness,
       maxConcurrency: flags.maxConcurrency ?? null,
+      seed: flags.seed,
     },
   };
 }
@@ -244,46 +269,21 @@ function heading(
   return `${model} at ${baseUrl}: ${numPrompts} requests of ${datasetName}, ${rate}, ${limit} in flight, seed ${seed}`;
 }
 
-async function sendAll(
-  http: HttpClient,
-  samples: readonly Sample[],
-  arrivals: Float64Array,
-  settings: RequestSettings,
-  { maxConcurrency }: ServeBenchFlags,
-  output: Output,
-): Promise<LoadResult> {
-  const requests = samples.map((sample, i) => ({
-    body: requestBody(sample, i, settings),
-    promptLen: sample.promptLen,
-  }));
-  return runLoad(
-    arrivals,
-    (index, origin) => {
-      const { body, promptLen } = requests[index] ?? missing(index);
-      return sendRequest(http, body, promptLen, settings, origin);
-    },
-    maxConcurrency ?? null,
-    (done, total) => output.progress(done, total),
-  );
-}
-
-function missing(index: number): never {
-  throw new OctavoError("internal_error", `no request ${index}`);
-}
-
 async function save(
   {
     saveResult,
     saveDetailed,
     resultDir,
     resultFilename: name,
+    sweep,
   }: ServeBenchFlags,
   facts: RunFacts,
   date: Date,
   report: Record<string, unknown>,
 ): Promise<string | null> {
   if (!saveResult && !saveDetailed && name === undefined) return null;
-  const file = path.join(resultDir, name ?? resultFilename(facts, date));
+  const own = resultFilename(facts, date);
+  const file = path.join(resultDir, name ?? (sweep ? `sweep-${own}` : own));
   await mkdir(path.dirname(file), { recursive: true });
   await writeFile(file, JSON.stringify(report) + "\n");
   return file;

@@ -58,3 +58,15 @@ export async function recordingProxy(target: string): Promise<RecordingProxy> {
     },
   };
 }
+
+/** What a recorded exchange says: TTFT in milliseconds, tokens of its usage, when it began and ended. */
+export function wireFigures({ asked, pieces }: Exchange) {
+  const first = pieces.find(({ bytes }) => bytes.includes('"choices":[{'));
+  const text = Buffer.concat(pieces.map(({ bytes }) => bytes)).toString("utf8");
+  return {
+    ttft: (first?.at ?? NaN) - asked,
+    tokens: Number(/"completion_tokens":(\d+)/.exec(text)?.[1]),
+    asked,
+    end: pieces.at(-1)?.at ?? NaN,
+  };
+}

@@ -58,6 +58,7 @@ const facts: RunFacts = {
   requestRate: Infinity,
   burstiness: 1,
   maxConcurrency: null,
+  seed: 0,
 };
 const date = new Date(2026, 0, 2, 3, 4, 5);
 

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { parseGoodput, resolveEndpoint } from "../../bench/serve/options.js";
 import { parseFlags, runBench } from "./flags.js";
-import { recordingProxy, type Exchange } from "./recording-proxy.js";
+import { recordingProxy, wireFigures } from "./recording-proxy.js";
 import {
   event,
   finish,
@@ -149,6 +149,66 @@ describe("a run", () => {
     expect(throughput * (seconds + start)).toBeLessThan(400 * 1.03);
   });
 
+  it("sweeps over every combination, each with prompts of its own", async () => {
+    const server = await serve(answering(1));
+    const { report, runs, table, file } = await runBench(server.url, [
+      ...RANDOM,
+      ...["--num-prompts", "4", "--seed", "5", "--save-result"],
+      ...["--sweep", "request-rate=200,inf", "--sweep", "max-concurrency=1,2"],
+      ...["--result-dir", scratch],
+    ]);
+    expect(runs.map(({ point }) => point)).toEqual([
+      { requestRate: 200, maxConcurrency: 1 },
+      { requestRate: 200, maxConcurrency: 2 },
+      { requestRate: Infinity, maxConcurrency: 1 },
+      { requestRate: Infinity, maxConcurrency: 2 },
+    ]);
+    const saved = JSON.parse(readFileSync(file ?? "", "utf8")) as {
+      sweep: object;
+      runs: Record<string, unknown>[];
+    };
+    expect(saved).toEqual(JSON.parse(JSON.stringify(report)));
+    expect(saved.sweep).toEqual({
+      "request-rate": [200, "inf"],
+      "max-concurrency": [1, 2],
+    });
+    expect(
+      saved.runs.map((run) => [
+        run["request_rate"],
+        run["max_concurrency"],
+        run["max_concurrent_requests"],
+        run["seed"],
+        run["completed"],
+      ]),
+    ).toEqual([
+      [200, 1, 1, 5, 4],
+      [200, 2, expect.any(Number), 6, 4],
+      ["inf", 1, 1, 7, 4],
+      ["inf", 2, 2, 8, 4],
+    ]);
+    const prompts = server.received.map(({ body }) => String(body["prompt"]));
+    expect(new Set(prompts).size).toBe(16);
+    const lines = table.trimEnd().split("\n");
+    expect(lines).toHaveLength(5);
+    expect(lines[2]).toMatch(/^200 req\/s, 2 in flight +\d+\.\d\d/);
+    expect(path.basename(file ?? "")).toMatch(/^sweep-openai-/);
+  });
+
+  it("reads what the server's processor time was spent on", async () => {
+    let seconds = 10;
+    const server = await serve(answering(1), {
+      metrics: () => `process_cpu_seconds_total ${(seconds += 0.25)}\n`,
+    });
+    const { report, notes } = await runBench(server.url, [
+      ...RANDOM,
+      ...["--num-prompts", "5"],
+    ]);
+    expect(report["server_cpu_seconds"]).toBe(0.25);
+    expect(notes).toContain(
+      "The server used 0.25 s of processor time: 60 chunks and 60 tokens per processor-second.",
+    );
+  });
+
   it("keeps to --max-concurrency", async () => {
     let running = 0;
     let most = 0;
@@ -238,18 +298,6 @@ describe("a run", () => {
   });
 });
 
-/** What a recorded exchange says: TTFT in milliseconds, tokens of its usage, when it began and ended. */
-function wireFigures({ asked, pieces }: Exchange) {
-  const first = pieces.find(({ bytes }) => bytes.includes('"choices":[{'));
-  const text = Buffer.concat(pieces.map(({ bytes }) => bytes)).toString("utf8");
-  return {
-    ttft: (first?.at ?? NaN) - asked,
-    tokens: Number(/"completion_tokens":(\d+)/.exec(text)?.[1]),
-    asked,
-    end: pieces.at(-1)?.at ?? NaN,
-  };
-}
-
 describe("a run that cannot be", () => {
   const refused: [string, string[], RegExp][] = [
     [
@@ -266,6 +314,16 @@ describe("a run that cannot be", () => {
       "burstiness without gaps",
       ["--burstiness", "0.5"],
       /no gaps without a finite --request-rate/,
+    ],
+    [
+      "a sweep of a flag that is given",
+      ["--sweep", "max-concurrency=1,2", "--max-concurrency", "3"],
+      /--sweep max-concurrency: expected no --max-concurrency beside it, got 3/,
+    ],
+    [
+      "a sweep of rates over a trace",
+      ["--sweep", "request-rate=1", "--dataset-name", "trace"],
+      /--sweep request-rate: a trace has its own arrival times/,
     ],
     [
       "a bound that is none",
@@ -333,7 +391,13 @@ describe("flags", () => {
     [["--metric-percentiles", "101"], /from 0 to 100/],
     [["--dataset-name", "sonnet"], /Allowed choices are random/],
     [["--random-range-ratio", "1"], /from 0 to 0\.999999/],
-    [["--sweep"], /unknown option '--sweep'/],
+    [["--sweep", "speed=1"], /Expected request-rate=R,R,\.\.\. or/],
+    [["--sweep", "request-rate=1,fast"], /Expected a number/],
+    [["--sweep", "max-concurrency=0"], /at least 1/],
+    [
+      ["--sweep", "max-concurrency=1", "--sweep", "max-concurrency=2"],
+      /Expected max-concurrency once/,
+    ],
   ])("%j is refused", (args, message) => {
     expect(() => parseFlags(args)).toThrow(message);
   });
