@@ -7,6 +7,7 @@
 
 #include "addon_bench.h"
 #include "addon_guard.h"
+#include "addon_quantize.h"
 #include "arena.h"
 #include "backend.h"
 #include "check.h"
@@ -200,6 +201,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("pageHeadDim", Napi::Function::New(env, pageHeadDim, "pageHeadDim"));
   exports.Set("Runner", RunnerObject::define(env));
   exportBench(env, exports);
+  exportQuantize(env, exports);
   return exports;
 }
 

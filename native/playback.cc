@@ -1,9 +1,9 @@
 #include "playback.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "check.h"
+#include "rope_table.h"
 
 namespace octavo {
 
@@ -49,22 +49,13 @@ void Playback::takeWorkspace(const Program& program) {
   workspaceBytes_ += tokens + samples;
 }
 
-// cos and sin are made in double, so that far positions keep their digits, and rounded once.
 void Playback::takeRopeTables(const std::vector<RopePlan>& ropes) {
   for (size_t i = 0; i < ropes.size(); i++) {
     const RopePlan& plan = ropes[i];
     const int64_t half = static_cast<int64_t>(plan.inverseFrequencies.size());
     const std::string purpose = concat("rope table ", i);
     const size_t bytes = checkedProduct(purpose, {sizes_.maxModelLen, 2 * half, int64_t(sizeof(float))});
-    std::vector<float> table(bytes / sizeof(float));
-    for (int64_t position = 0; position < sizes_.maxModelLen; position++) {
-      float* row = table.data() + position * 2 * half;
-      for (int64_t j = 0; j < half; j++) {
-        const double angle = static_cast<double>(position) * plan.inverseFrequencies[j];
-        row[j] = static_cast<float>(std::cos(angle) * plan.scale);
-        row[half + j] = static_cast<float>(std::sin(angle) * plan.scale);
-      }
-    }
+    const std::vector<float> table = ropeTable(plan, sizes_.maxModelLen);
     void* memory = device_.alloc(bytes, purpose);
     device_.expect(device_.ops.upload(device_.context, memory, table.data(), bytes), "upload");
     ropes_.push_back(

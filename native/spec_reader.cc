@@ -18,41 +18,6 @@ DType readDType(const Field& field) {
   return kTypes[field.oneOf({"f32", "f16", "bf16", "i32"})];
 }
 
-TensorSource readTensor(const Field& field) {
-  TensorSource tensor;
-  if (field.isNull()) return tensor;
-  tensor.present = true;
-  tensor.name = field.get("name").string();
-  tensor.file = field.get("file").int32();
-  tensor.offset = field.get("offset").int64();
-  tensor.dtype = readDType(field.get("dtype"));
-  for (const Field& dimension : field.get("shape").elements()) tensor.shape.push_back(dimension.int64());
-  const Field dummy = field.get("dummy");
-  if (!dummy.isNull()) {
-    tensor.dummyMean = dummy.get("mean").number();
-    tensor.dummySpread = dummy.get("spread").number();
-  }
-  return tensor;
-}
-
-LinearPlan readLinear(const Field& field) {
-  static const LinearScheme kSchemes[] = {LinearScheme::Dense, LinearScheme::AwqInt4, LinearScheme::GptqInt4,
-                                          LinearScheme::CompressedInt4};
-  LinearPlan linear;
-  linear.name = field.get("name").string();
-  linear.scheme = kSchemes[field.get("scheme").oneOf({"dense", "awq-int4", "gptq-int4", "compressed-int4"})];
-  linear.k = field.get("k").int32();
-  linear.n = field.get("n").int32();
-  linear.groupSize = field.get("groupSize").int32();
-  linear.zeroOffset = field.get("zeroOffset").int32();
-  linear.siluMulPairs = field.get("siluMulPairs").boolean();
-  for (const Field& part : field.get("parts").elements())
-    linear.parts.push_back({part.get("n").int32(), readTensor(part.get("weight")),
-                            readTensor(part.get("scales")), readTensor(part.get("zeros")),
-                            readTensor(part.get("bias"))});
-  return linear;
-}
-
 BufferPlan readBuffer(const Field& field) {
   const size_t rows = field.get("rows").oneOf({"tokens", "samples"});
   return {field.get("name").string(), rows == 0 ? RowClass::Tokens : RowClass::Samples,
@@ -162,6 +127,41 @@ std::vector<int32_t> Field::int32Array() const {
 
 std::vector<double> Field::float64Array() const {
   return typedArray<double>(napi_float64_array, "a Float64Array");
+}
+
+TensorSource readTensor(const Field& field) {
+  TensorSource tensor;
+  if (field.isNull()) return tensor;
+  tensor.present = true;
+  tensor.name = field.get("name").string();
+  tensor.file = field.get("file").int32();
+  tensor.offset = field.get("offset").int64();
+  tensor.dtype = readDType(field.get("dtype"));
+  for (const Field& dimension : field.get("shape").elements()) tensor.shape.push_back(dimension.int64());
+  const Field dummy = field.get("dummy");
+  if (!dummy.isNull()) {
+    tensor.dummyMean = dummy.get("mean").number();
+    tensor.dummySpread = dummy.get("spread").number();
+  }
+  return tensor;
+}
+
+LinearPlan readLinear(const Field& field) {
+  static const LinearScheme kSchemes[] = {LinearScheme::Dense, LinearScheme::AwqInt4, LinearScheme::GptqInt4,
+                                          LinearScheme::CompressedInt4};
+  LinearPlan linear;
+  linear.name = field.get("name").string();
+  linear.scheme = kSchemes[field.get("scheme").oneOf({"dense", "awq-int4", "gptq-int4", "compressed-int4"})];
+  linear.k = field.get("k").int32();
+  linear.n = field.get("n").int32();
+  linear.groupSize = field.get("groupSize").int32();
+  linear.zeroOffset = field.get("zeroOffset").int32();
+  linear.siluMulPairs = field.get("siluMulPairs").boolean();
+  for (const Field& part : field.get("parts").elements())
+    linear.parts.push_back({part.get("n").int32(), readTensor(part.get("weight")),
+                            readTensor(part.get("scales")), readTensor(part.get("zeros")),
+                            readTensor(part.get("bias"))});
+  return linear;
 }
 
 Program readProgram(const Field& field) {

@@ -17,6 +17,7 @@ class Field {
   Field(Napi::Value value, std::string path) : value_(value), path_(std::move(path)) {}
 
   const std::string& path() const { return path_; }
+  const Napi::Value& value() const { return value_; }
   bool isNull() const { return value_.IsNull() || value_.IsUndefined(); }
   Field get(const char* name) const;
   std::vector<Field> elements() const;
@@ -42,6 +43,8 @@ class Field {
 };
 
 RunnerSpec readSpec(const Field& spec);
+TensorSource readTensor(const Field& tensor);  // null: not present
+LinearPlan readLinear(const Field& linear);
 Program readProgram(const Field& program);
 RunnerSizes readSizes(const Field& sizes);
 

@@ -42,14 +42,27 @@ export interface PreparedModel {
   quantization: string;
 }
 
+/** A model directory as its own files describe it, before lowering. */
+export interface DescribedModel {
+  directory: string;
+  /** config.json as it was read. */
+  values: Readonly<Record<string, unknown>>;
+  config: ModelConfig;
+  quantization: Quantization;
+  graph: Graph;
+  checkpoint: Checkpoint;
+}
+
 /**
- * Reads a model directory's configs and safetensors headers and lowers its program.
+ * Reads a model directory's config.json and safetensors headers and builds its graph.
  * Errors: `invalid_model`, `unsupported_model`; `invalid_config` for the directory's path and for --model-file.
  */
-export async function prepareModel(
-  options: PrepareOptions,
-): Promise<PreparedModel> {
-  const directory = path.resolve(options.model);
+export async function describeModel({
+  model,
+  modelFile,
+  loadFormat,
+}: PrepareOptions): Promise<DescribedModel> {
+  const directory = path.resolve(model);
   requireDirectory(directory);
   const values = readJsonFile(
     path.join(directory, "config.json"),
@@ -61,22 +74,28 @@ export async function prepareModel(
       `${directory}: expected a config.json (a model in the Hugging Face layout), got none`,
       "config.json",
     );
-  const family = await outsideFamily(options.modelFile);
+  const family = await outsideFamily(modelFile);
   const config = parseModelConfig(values);
   const quantization = parseQuantization(values);
+  const graph = buildGraph(config, modelFile, family);
+  const checkpoint =
+    loadFormat === "dummy" ? NO_CHECKPOINT : readCheckpoint(directory);
+  return { directory, values, config, quantization, graph, checkpoint };
+}
+
+/** Describes a model and lowers its program. Errors: those of `describeModel`. */
+export async function prepareModel(
+  options: PrepareOptions,
+): Promise<PreparedModel> {
+  const described = await describeModel(options);
+  const { directory, config, checkpoint } = described;
   const generation = parseGenerationConfig(
     readJsonFile(
       path.join(directory, "generation_config.json"),
       "generation_config.json",
     ),
   );
-  const { checkpoint, program } = lowerModel(
-    options,
-    directory,
-    config,
-    quantization,
-    family,
-  );
+  const program = lowerModel(options, described);
   const eosTokenIds = generation.eosTokenIds.length
     ? generation.eosTokenIds
     : config.eosTokenIds;
@@ -103,25 +122,19 @@ const NO_CHECKPOINT: Checkpoint = {
 
 function lowerModel(
   { modelFile, loadFormat }: PrepareOptions,
-  directory: string,
-  config: ModelConfig,
-  quantization: Quantization,
-  outside: ModelFamily | null,
-): { checkpoint: Checkpoint; program: Program } {
-  const graph = buildGraph(config, modelFile, outside);
-  const dummy = loadFormat === "dummy";
-  const checkpoint = dummy ? NO_CHECKPOINT : readCheckpoint(directory);
-  const program = naming(modelFile, () =>
+  { config, graph, quantization, checkpoint }: DescribedModel,
+): Program {
+  return naming(modelFile, () =>
     lower({
       architecture: config.architecture,
       graph,
-      weights: dummy
-        ? { kind: "dummy", dtype: config.dtype }
-        : { kind: "checkpoint", tensors: checkpoint.tensors },
+      weights:
+        loadFormat === "dummy"
+          ? { kind: "dummy", dtype: config.dtype }
+          : { kind: "checkpoint", tensors: checkpoint.tensors },
       quantization,
     }),
   );
-  return { checkpoint, program };
 }
 
 function requireDirectory(directory: string): void {

@@ -3,7 +3,12 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { OctavoError } from "../core/errors.js";
-import type { Program } from "../program/program.js";
+import type {
+  LinearPlan,
+  Program,
+  RopePlan,
+  TensorSource,
+} from "../program/program.js";
 
 /** What one device offers, before anything is loaded. */
 export interface DeviceInfo {
@@ -175,6 +180,92 @@ export interface Ceilings {
   threads: number;
 }
 
+/** What attention does besides its weights: the fields of AttentionNode, with tensors for modules. */
+export interface AttentionSpec {
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+  rope: RopePlan | null;
+  /** [headDim] */
+  qNorm: TensorSource | null;
+  kNorm: TensorSource | null;
+  normEps: number;
+  scale: number;
+  slidingWindow: number;
+  softcap: number;
+}
+
+/**
+ * One op at a time on whole arrays, with weights read from their files, and what INT4 makes of a linear's weights.
+ * Activations are f32 [rows, width]; `out` overlaps no input. Errors: as NativeRunnerHandle's.
+ */
+export interface NativeQuantizer {
+  /** A float tensor as f32. Returns the index of its first value that is not finite, or -1. */
+  readFloats(tensor: TensorSource, out: Float32Array): number;
+  embed(
+    table: TensorSource,
+    scale: number,
+    ids: Int32Array,
+    out: Float32Array,
+  ): void;
+  rmsNorm(
+    weight: TensorSource,
+    eps: number,
+    x: Float32Array,
+    out: Float32Array,
+  ): void;
+  linear(plan: LinearPlan, x: Float32Array, out: Float32Array): void;
+  /** Causal, over sequences of `lengths` rows that each start at position 0. */
+  attention(
+    spec: AttentionSpec,
+    lengths: Int32Array,
+    q: Float32Array,
+    k: Float32Array,
+    v: Float32Array,
+    out: Float32Array,
+  ): void;
+  siluMul(
+    width: number,
+    gate: Float32Array,
+    up: Float32Array,
+    out: Float32Array,
+  ): void;
+  /**
+   * ||X (W' - W)^T||^2 with W' = Q(W diag(scale)) diag(1 / scale), x [rows, k], w [n, k], scale [k] or null (ones), clip
+   * [n, k / groupSize] or null (ones).
+   */
+  quantizationError(
+    x: Float32Array,
+    w: Float32Array,
+    k: number,
+    scale: Float32Array | null,
+    clip: Float32Array | null,
+    groupSize: number,
+  ): number;
+  /** ||X W^T||^2 */
+  outputEnergy(x: Float32Array, w: Float32Array, k: number): number;
+  /** Share of each group's range to keep; out [n, k / groupSize]. */
+  searchClip(
+    x: Float32Array,
+    w: Float32Array,
+    k: number,
+    groupSize: number,
+    out: Float32Array,
+  ): void;
+  /** AWQ's gemm layout (LinearPart in kernels/ops.h): qweight [k, n / 8], qzeros [k / groupSize, n / 8], scales [k / groupSize, n] as binary16. */
+  packAwq(
+    w: Float32Array,
+    k: number,
+    clip: Float32Array | null,
+    groupSize: number,
+    qweight: Int32Array,
+    qzeros: Int32Array,
+    scales: Uint16Array,
+  ): void;
+  /** Rounds to binary16. Returns the index of the first value that is too large for it (or not finite), or -1. */
+  toHalf(values: Float32Array, out: Uint16Array): number;
+}
+
 export interface Addon {
   readonly version: string;
   describeDevice(device: string, threads: number): DeviceInfo;
@@ -188,6 +279,8 @@ export interface Addon {
   /** Measured for about `seconds` each. */
   measureCeilings(threads: number, seconds: number): Ceilings;
   Runner: new (spec: RunnerSpec) => NativeRunnerHandle;
+  /** `threads` 0: one per physical core. */
+  Quantizer: new (files: string[], threads: number) => NativeQuantizer;
 }
 
 let loaded: Addon | null = null;
