@@ -96,8 +96,13 @@ Forward::Forward(const std::vector<std::string>& files, int32_t threads)
 
 std::unique_ptr<Device> Forward::open(int64_t rows, int64_t sequences, int64_t context) const {
   const Ops& ops = findBackend("cpu");
-  const OpenOptions options{threads_, static_cast<int32_t>(rows),    static_cast<int32_t>(sequences),
-                            1,        static_cast<int32_t>(context), 1};
+  OpenOptions options{};
+  options.threads = threads_;
+  options.maxRows = static_cast<int32_t>(rows);
+  options.maxSeqs = static_cast<int32_t>(sequences);
+  options.maxSamples = 1;
+  options.maxContext = static_cast<int32_t>(context);
+  options.vocabSize = 1;
   char error[256] = "";
   Context* opened = ops.open(&options, error, sizeof error);
   if (!opened) fail(code::kMemory, error);
@@ -177,8 +182,8 @@ void Forward::linear(const LinearPlan& plan, FloatView x, FloatView out) const {
   const auto device = open(rows);
   const Linear* linear = device->ops.loadLinear(device->context, &source);
   if (!linear) fail(code::kMemory, plan.name, ": ", device->lastError());
-  const LinearArgs args{rowsAt(x, plan.k), rowsAt(out, plan.n), linear, static_cast<int32_t>(rows),
-                        Epilogue::None};
+  const LinearArgs args{rowsAt(x, plan.k),          rowsAt(out, plan.n), linear,
+                        static_cast<int32_t>(rows), Epilogue::None,      0};
   device->expect(device->ops.linear(device->context, &args), "linear");
   for (const LinearPartPlan& part : plan.parts) files_[part.weight.file]->discard(part.weight);
 }

@@ -57,7 +57,7 @@ double energy(const Forward& forward, FloatView x, const float* w, int64_t rows,
   const Linear* linear = device->ops.loadLinear(device->context, &source);
   if (!linear) fail(code::kMemory, "weights of ", n, " x ", k, ": ", device->lastError());
   std::vector<float> out(static_cast<size_t>(rows * n));
-  const LinearArgs args{{x.data, k}, {out.data(), n}, linear, static_cast<int32_t>(rows), Epilogue::None};
+  const LinearArgs args{{x.data, k}, {out.data(), n}, linear, static_cast<int32_t>(rows), Epilogue::None, 0};
   device->expect(device->ops.linear(device->context, &args), "linear");
   double sum = 0;
   for (float value : out) sum += static_cast<double>(value) * value;
