@@ -35,6 +35,11 @@ void checkClip(FloatView clip, const std::string& where) {
     check(clip.data[i] > 0 && clip.data[i] <= 1, where + ": clip", "numbers in (0, 1]", clip.data[i]);
 }
 
+// The clips from group `index` on, of a view of (low, high) pairs; null where there are none.
+const float* clipsOf(FloatView clip, int64_t index) {
+  return clip.size ? clip.data + 2 * index : nullptr;
+}
+
 // Calls body(item) for every item in [0, items), on the threads that `forward` uses.
 template <class Body>
 void parallel(const Forward& forward, int64_t items, const Body& body) {
@@ -71,7 +76,7 @@ double quantizationError(const Forward& forward, FloatView x, FloatView w, int64
   const int64_t rows = rowsOf(x, k, "quantizationError: x"), n = rowsOf(w, k, "quantizationError: w");
   checkGroups(k, groupSize, "quantizationError");
   checkOptional(scale, k, "quantizationError: scale");
-  checkOptional(clip, n * (k / groupSize), "quantizationError: clip");
+  checkOptional(clip, 2 * n * (k / groupSize), "quantizationError: clip");
   checkScale(scale);
   checkClip(clip, "quantizationError");
   std::vector<float> change(static_cast<size_t>(n * k));
@@ -79,7 +84,7 @@ double quantizationError(const Forward& forward, FloatView x, FloatView w, int64
     const float* weights = w.data + row * k;
     float* to = change.data() + row * k;
     for (int64_t i = 0; i < k; i++) to[i] = scale.size ? weights[i] * scale.data[i] : weights[i];
-    cpu::roundTripRow(to, clip.size ? clip.data + row * (k / groupSize) : nullptr, k, groupSize, to);
+    cpu::roundTripRow(to, clipsOf(clip, row * (k / groupSize)), k, groupSize, to);
     for (int64_t i = 0; i < k; i++) to[i] = (scale.size ? to[i] / scale.data[i] : to[i]) - weights[i];
   });
   return energy(forward, x, change.data(), rows, n, k);
@@ -95,14 +100,18 @@ void searchClip(const Forward& forward, FloatView x, FloatView w, int64_t k, int
   const int64_t rows = rowsOf(x, k, "searchClip: x"), n = rowsOf(w, k, "searchClip: w");
   checkGroups(k, groupSize, "searchClip");
   const int64_t groups = k / groupSize;
-  check(out.size == n * groups, "searchClip: out", concat(n * groups, " values").c_str(), out.size);
+  check(out.size == 2 * n * groups, "searchClip: out", concat(2 * n * groups, " values").c_str(), out.size);
   // One group of all rows is an item: its X^T X is used n times.
   parallel(forward, groups, [&](int64_t group) {
     std::vector<float> gram(static_cast<size_t>(groupSize) * groupSize), room(groupSize);
     cpu::groupGram(x.data, rows, k, group * groupSize, groupSize, gram.data());
-    for (int64_t row = 0; row < n; row++)
-      out.data[row * groups + group] =
+    for (int64_t row = 0; row < n; row++) {
+      const cpu::Clip best =
           cpu::bestClip(w.data + row * k + group * groupSize, gram.data(), groupSize, room.data());
+      float* pair = out.data + 2 * (row * groups + group);
+      pair[0] = best.low;
+      pair[1] = best.high;
+    }
   });
 }
 
@@ -112,7 +121,7 @@ void packAwq(const Forward& forward, FloatView w, int64_t k, FloatView clip, int
   checkGroups(k, groupSize, "packAwq");
   const int64_t groups = k / groupSize;
   check(n % 8 == 0, "packAwq: w", "a number of rows that 8 divides", n);
-  checkOptional(clip, n * groups, "packAwq: clip");
+  checkOptional(clip, 2 * n * groups, "packAwq: clip");
   checkClip(clip, "packAwq");
   check(out.qweightSize == k * (n / 8), "packAwq: qweight", concat(k * (n / 8), " words").c_str(),
         out.qweightSize);
@@ -126,8 +135,8 @@ void packAwq(const Forward& forward, FloatView w, int64_t k, FloatView clip, int
     std::vector<uint16_t> scales(static_cast<size_t>(groups));
     for (int64_t column = 0; column < 8; column++) {
       const int64_t row = word * 8 + column;
-      cpu::quantizeRow(w.data + row * k, clip.size ? clip.data + row * groups : nullptr, k, groupSize,
-                       &codes[column * k], &zeros[column * groups], scales.data());
+      cpu::quantizeRow(w.data + row * k, clipsOf(clip, row * groups), k, groupSize, &codes[column * k],
+                       &zeros[column * groups], scales.data());
       for (int64_t group = 0; group < groups; group++) out.scales[group * n + row] = scales[group];
     }
     auto pack = [&](const std::vector<uint8_t>& from, int64_t length, int32_t* to) {

@@ -8,7 +8,8 @@
 namespace octavo {
 
 // ||X (W' - W)^T||^2 of x [rows, k] and w [n, k], where W' = Q(W diag(scale)) diag(1 / scale) and Q rounds in
-// groups of groupSize along k. scale [k] above 0, or of size 0: 1; clip [n, k / groupSize], or of size 0: 1.
+// groups of groupSize along k. scale [k] above 0, or of size 0: 1; clip [n, k / groupSize, 2] (shares
+// of the low and the high end of the range), or of size 0: 1.
 double quantizationError(const Forward& forward, FloatView x, FloatView w, int64_t k, FloatView scale,
                          FloatView clip, int32_t groupSize);
 

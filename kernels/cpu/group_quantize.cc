@@ -10,13 +10,13 @@ struct Grid {
 
 // The range of the weights, 0 included, over 15 steps. The scale is rounded to the binary16 that is stored
 // before anything uses it; a group of zeros gets the smallest one.
-Grid gridOf(const float* weights, int32_t g, float clip) {
+Grid gridOf(const float* weights, int32_t g, Clip clip) {
   V low = zero(), high = zero();
   for (int32_t i = 0; i < g; i += kLanes) {
     low = min(low, load(weights + i));
     high = max(high, load(weights + i));
   }
-  const float lowest = -maxLanes(sub(zero(), low)) * clip, highest = maxLanes(high) * clip;
+  const float lowest = -maxLanes(sub(zero(), low)) * clip.low, highest = maxLanes(high) * clip.high;
   const float scale = halfToFloat(floatToHalf((highest - lowest) / 15.0f));
   const float smallest = 0x1p-24f;
   Grid grid;
@@ -34,23 +34,29 @@ V codesOf(V weights, V inverse, V zeros) {
   return max(zero(), min(set1(15.0f), code));
 }
 
-void roundTripGroup(const float* weights, int32_t g, float clip, float* out) {
+void roundTripGroup(const float* weights, int32_t g, Clip clip, float* out) {
   const Grid grid = gridOf(weights, g, clip);
   const V scale = set1(grid.scale), inverse = set1(grid.inverse), zeros = set1(grid.zero);
   for (int32_t i = 0; i < g; i += kLanes)
     store(out + i, mul(sub(codesOf(load(weights + i), inverse, zeros), zeros), scale));
 }
 
-void roundTrip(const float* row, const float* clip, int64_t k, int32_t g, float* out) {
-  for (int64_t group = 0; group < k / g; ++group)
-    roundTripGroup(row + group * g, g, clip ? clip[group] : 1.0f, out + group * g);
+Clip clipAt(const float* clips, int64_t group) {
+  Clip clip;
+  if (clips) clip = {clips[2 * group], clips[2 * group + 1]};
+  return clip;
 }
 
-void quantize(const float* row, const float* clip, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
+void roundTrip(const float* row, const float* clips, int64_t k, int32_t g, float* out) {
+  for (int64_t group = 0; group < k / g; ++group)
+    roundTripGroup(row + group * g, g, clipAt(clips, group), out + group * g);
+}
+
+void quantize(const float* row, const float* clips, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
               uint16_t* scales) {
   for (int64_t group = 0; group < k / g; ++group) {
     const float* weights = row + group * g;
-    const Grid grid = gridOf(weights, g, clip ? clip[group] : 1.0f);
+    const Grid grid = gridOf(weights, g, clipAt(clips, group));
     scales[group] = floatToHalf(grid.scale);
     zeros[group] = static_cast<uint8_t>(grid.zero);
     for (int32_t i = 0; i < g; i += kLanes) {
@@ -85,17 +91,31 @@ float quadraticForm(const float* d, const float* gram, int32_t g) {
   return sumLanes(total);
 }
 
-float searchClip(const float* weights, const float* gram, int32_t g, float* room) {
-  float best = 1.0f, least = 0;
-  for (int i = 0; i < kClips; ++i) {
-    roundTripGroup(weights, g, clipOf(i), room);
-    for (int32_t j = 0; j < g; j += kLanes) store(room + j, sub(load(room + j), load(weights + j)));
-    const float error = quadraticForm(room, gram, g);
-    if (i == 0 || error < least) {
-      best = clipOf(i);
-      least = error;
-    }
+float clipError(const float* weights, const float* gram, int32_t g, Clip clip, float* room) {
+  roundTripGroup(weights, g, clip, room);
+  for (int32_t j = 0; j < g; j += kLanes) store(room + j, sub(load(room + j), load(weights + j)));
+  return quadraticForm(room, gram, g);
+}
+
+// Tries smaller shares of one end of the range.
+void searchEnd(const float* weights, const float* gram, int32_t g, float Clip::*end, Clip* best, float* least,
+               float* room) {
+  constexpr int kSteps = 10;
+  Clip tried = *best;
+  for (int i = 1; i <= kSteps; ++i) {
+    tried.*end = 1.0f - 0.05f * static_cast<float>(i);
+    const float error = clipError(weights, gram, g, tried, room);
+    if (!(error < *least)) continue;
+    *least = error;
+    *best = tried;
   }
+}
+
+Clip searchClip(const float* weights, const float* gram, int32_t g, float* room) {
+  Clip best;
+  float least = clipError(weights, gram, g, best, room);
+  searchEnd(weights, gram, g, &Clip::high, &best, &least, room);
+  searchEnd(weights, gram, g, &Clip::low, &best, &least, room);
   return best;
 }
 
@@ -107,20 +127,20 @@ float searchClip(const float* weights, const float* gram, int32_t g, float* room
 
 namespace octavo::cpu {
 
-void roundTripRow(const float* row, const float* clip, int64_t k, int32_t g, float* out) {
-  OCTAVO_SELECT(currentIsa(), roundTrip)(row, clip, k, g, out);
+void roundTripRow(const float* row, const float* clips, int64_t k, int32_t g, float* out) {
+  OCTAVO_SELECT(currentIsa(), roundTrip)(row, clips, k, g, out);
 }
 
-void quantizeRow(const float* row, const float* clip, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
+void quantizeRow(const float* row, const float* clips, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
                  uint16_t* scales) {
-  OCTAVO_SELECT(currentIsa(), quantize)(row, clip, k, g, codes, zeros, scales);
+  OCTAVO_SELECT(currentIsa(), quantize)(row, clips, k, g, codes, zeros, scales);
 }
 
 void groupGram(const float* x, int64_t rows, int64_t k, int64_t first, int32_t g, float* gram) {
   OCTAVO_SELECT(currentIsa(), gramOf)(x, rows, k, first, g, gram);
 }
 
-float bestClip(const float* weights, const float* gram, int32_t g, float* room) {
+Clip bestClip(const float* weights, const float* gram, int32_t g, float* room) {
   return OCTAVO_SELECT(currentIsa(), searchClip)(weights, gram, g, room);
 }
 

@@ -3,8 +3,8 @@
 //
 // A group of g weights has one scale s, kept as binary16, and one zero z in 0..15:
 //   code = clamp(round(w / s) + z, 0, 15)        w is stored as (code - z) s
-// The range [min(w, 0), max(w, 0)], times the group's clip in (0, 1], is spread over the 16 codes, so that 0
-// is always among them.
+// The range [clip.low min(w, 0), clip.high max(w, 0)] is spread over the 16 codes, so that 0 is always among
+// them.
 //
 // g is a multiple of 16 and divides k. All matrices are row-major.
 #pragma once
@@ -12,25 +12,25 @@
 
 namespace octavo::cpu {
 
-// out [k] = what is stored for row [k]; clip [k / g], or null: 1. out may be row.
-void roundTripRow(const float* row, const float* clip, int64_t k, int32_t g, float* out);
+// Shares of a group's range that are kept, each in (0, 1].
+struct Clip {
+  float low = 1, high = 1;
+};
+
+// out [k] = what is stored for row [k]; clips [k / g, 2] (low, high), or null: all of the range. out may be
+// row.
+void roundTripRow(const float* row, const float* clips, int64_t k, int32_t g, float* out);
 
 // codes [k], zeros [k / g] in 0..15, scales [k / g] as binary16: the same numbers that roundTripRow rounds
 // to.
-void quantizeRow(const float* row, const float* clip, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
+void quantizeRow(const float* row, const float* clips, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
                  uint16_t* scales);
 
 // gram [g, g] = X^T X of columns [first, first + g) of x [rows, k].
 void groupGram(const float* x, int64_t rows, int64_t k, int64_t first, int32_t g, float* gram);
 
-// The clip among kClips whose rounding of weights [g] changes X w least, by d^T gram d with d the change of
-// the weights. `room` [g].
-float bestClip(const float* weights, const float* gram, int32_t g, float* room);
-
-// Ratios that bestClip tries: 1, 0.95, ..., 0.5.
-constexpr int kClips = 11;
-inline float clipOf(int i) {
-  return 1.0f - 0.05f * static_cast<float>(i);
-}
+// The clip whose rounding of weights [g] changes X w least, by d^T gram d with d the change of the weights:
+// the high end first, then the low one, each among 1, 0.95, ..., 0.5. `room` [g].
+Clip bestClip(const float* weights, const float* gram, int32_t g, float* room);
 
 }  // namespace octavo::cpu

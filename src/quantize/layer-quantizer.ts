@@ -143,7 +143,7 @@ export class LayerQuantizer {
     const { width: k } = node.in;
     const { groupSize } = this.options;
     const columns = choice?.columns ?? null;
-    const clip = new Float32Array(w.length / groupSize);
+    const clip = new Float32Array((2 * w.length) / groupSize);
     const scaledX = scaled(sample, k, columns, true);
     const scaledW = scaled(w, k, columns, false);
     this.native.searchClip(scaledX, scaledW, k, groupSize, clip);

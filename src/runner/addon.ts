@@ -232,7 +232,7 @@ export interface NativeQuantizer {
   ): void;
   /**
    * ||X (W' - W)^T||^2 with W' = Q(W diag(scale)) diag(1 / scale), x [rows, k], w [n, k], scale [k] or null (ones), clip
-   * [n, k / groupSize] or null (ones).
+   * [n, k / groupSize, 2] or null (ones).
    */
   quantizationError(
     x: Float32Array,
@@ -244,7 +244,7 @@ export interface NativeQuantizer {
   ): number;
   /** ||X W^T||^2 */
   outputEnergy(x: Float32Array, w: Float32Array, k: number): number;
-  /** Share of each group's range to keep; out [n, k / groupSize]. */
+  /** Shares of the low and high end of each group's range to keep; out [n, k / groupSize, 2]. */
   searchClip(
     x: Float32Array,
     w: Float32Array,
