@@ -210,7 +210,11 @@ void Forward::attention(const AttentionSpec& spec, const std::vector<int32_t>& l
   copyColumns(q, qWidth, &qkv, width, 0);
   copyColumns(k, kvWidth, &qkv, width, qWidth);
   copyColumns(v, kvWidth, &qkv, width, qWidth + kvWidth);
-  const size_t bytes = checkedProduct("keys and values", {ragged.numBlocks, 2, kvWidth, kBlockSize, 4});
+  const int32_t pageHeadDim = device->ops.pageHeadDim(spec.headDim);
+  check(pageHeadDim >= spec.headDim, "attention: spec.headDim", "one that there are kernels for",
+        spec.headDim);
+  const size_t bytes = checkedProduct("keys and values", {ragged.numBlocks, 2, spec.numKvHeads, kBlockSize,
+                                                          pageHeadDim, int64_t(sizeof(float))});
   device->expect(device->ops.setKvDType(device->context, DType::F32), "setKvDType");
   const KvLayer kv{device->alloc(bytes, "keys and values"), spec.numKvHeads, spec.headDim};
   const std::vector<float> cosSin = spec.hasRope ? ropeTable(spec.rope, longest) : std::vector<float>();

@@ -40,7 +40,7 @@ export function readCalibrationText(file: string): string {
 }
 
 /**
- * Cuts a text into sequences of at most 512 tokens (and of the model's context): the first `numTokens` tokens to
+ * Cuts a text into sequences of at most 512 tokens (and less than the model's context): the first `numTokens` tokens to
  * calibrate on, a quarter as many after them to measure perplexity on; in the same proportion where the text is
  * shorter. Each starts with the model's first token (bos) where the tokenizer puts one.
  * Errors: `invalid_config` for a text that is too short.
@@ -64,7 +64,11 @@ export async function makeCalibration(
   const around = await tokenizer.encode("", { addSpecialTokens: true });
   const bos =
     bosTokenId !== null && around[0] === bosTokenId ? [bosTokenId] : [];
-  const length = Math.min(MAX_SEQUENCE, maxLength) - bos.length;
+  // As long as a prompt can be: one position is for what follows.
+  const length = Math.max(
+    2,
+    Math.min(MAX_SEQUENCE, maxLength - 1) - bos.length,
+  );
   const calibration = chunks(ids.slice(0, split), length);
   const heldOut = chunks(ids.slice(split), length);
   const all = [...calibration, ...heldOut].map((chunk) => [...bos, ...chunk]);

@@ -57,7 +57,7 @@ export class LayerQuantizer {
     private readonly plan: QuantizationPlan,
     private readonly weights: WeightResolver,
     private readonly native: NativeQuantizer,
-    private readonly writer: SafetensorsWriter,
+    private readonly writer: Pick<SafetensorsWriter, "write">,
     private readonly options: LayerQuantizerOptions,
     private readonly signal: AbortSignal,
   ) {}

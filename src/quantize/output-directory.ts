@@ -3,7 +3,7 @@
  * that nothing half-made is ever found under the name that was asked for.
  */
 import {
-  copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -24,6 +24,7 @@ const COPIED = [
   /^generation_config\.json$/,
   /^(tokenizer|special_tokens_map|added_tokens|vocab|merges).*\.(json|txt|model)$/,
   /^chat_template\.(json|jinja)$/,
+  /^additional_chat_templates$/,
   /\.tiktoken$/,
   /^(LICENSE|LICENCE|NOTICE|USE_POLICY)(\.(md|txt))?$/,
 ];
@@ -90,11 +91,13 @@ export function requireRoom(directory: string, bytes: number): void {
 /** Copies tokenizer, chat template, generation config and licence. */
 export function copySideFiles(model: string, to: string): void {
   for (const name of readdirSync(model))
-    if (
-      COPIED.some((pattern) => pattern.test(name)) &&
-      statSync(path.join(model, name)).isFile()
-    )
-      guarded(() => copyFileSync(path.join(model, name), path.join(to, name)));
+    if (COPIED.some((pattern) => pattern.test(name)))
+      guarded(() =>
+        cpSync(path.join(model, name), path.join(to, name), {
+          recursive: true,
+          dereference: true,
+        }),
+      );
 }
 
 function checkFree(directory: string, overwrite: boolean): void {

@@ -109,7 +109,7 @@ export const CONFIG = {
   eos_token_id: 31,
 };
 
-/** A random llama in which one in eight channels is large, as in trained models. */
+/** A random llama in which one channel in 32 is large, as in trained models. */
 export function denseModel(
   config: Partial<typeof CONFIG & Record<string, unknown>> = {},
 ): string {
@@ -126,7 +126,7 @@ export function denseModel(
   const norm = () => ({
     shape: [hidden],
     values: randomFloats(hidden, seed++, 0.2).map(
-      (x, i) => (1 + x) * (i % 8 === 3 ? 12 : 1),
+      (x, i) => (1 + x) * (i % 32 === 3 ? 10 : 0.5),
     ),
   });
   const tensors: Parameters<typeof writeFloats>[1] = {
