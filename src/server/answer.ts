@@ -1,4 +1,5 @@
 import type { FastifyReply } from "fastify";
+import type { OctavoError } from "../core/errors.js";
 import { errorAnswer } from "./errors.js";
 import {
   Generation,
@@ -8,7 +9,7 @@ import {
 import type { ServerContext } from "./options.js";
 import type { Delta, TokenLogprobs } from "./output.js";
 import type { CommonBody } from "./schemas.js";
-import type { EventStream } from "./sse.js";
+import type { Chunk, EventStream } from "./sse.js";
 import { serverTiming } from "./timing.js";
 
 export interface Usage {
@@ -40,15 +41,19 @@ export interface AnswerFormat {
   /** The body of an answer that is not streamed. */
   whole(generation: Generation, choices: readonly WholeChoice[]): unknown;
   /** Chunks that open a stream, serialized. */
-  opening(generation: Generation): string[];
+  opening(generation: Generation): Chunk[];
   /** The chunks of a delta, serialized; null where there is nothing to say. */
   chunk(
     generation: Generation,
     index: number,
     delta: Delta,
-  ): string | readonly string[] | null;
+  ): string | readonly Chunk[] | null;
   /** The chunk with the usage that ends a stream, or null. */
   usage(generation: Generation): string | null;
+  /** How a stream tells that it failed. Default: the body of an error answer. */
+  failure?(error: OctavoError): Chunk;
+  /** The data that ends a stream, or null. Default: "[DONE]". */
+  readonly terminator?: string | null;
 }
 
 /** Runs `specs` and answers, streamed or whole. A connection that closes early aborts the engine's requests at once. */
@@ -97,21 +102,24 @@ async function answerStream(
   specs: readonly GenerationSpec[],
   format: AnswerFormat,
 ): Promise<unknown> {
+  const { terminator = "[DONE]" } = format;
   let stream: EventStream | null = null;
   const sink: GenerationSink = {
     onDelta: (index, delta) => {
       const chunks = format.chunk(generation, index, delta) ?? [];
-      for (const json of typeof chunks === "string" ? [chunks] : chunks)
-        stream?.event(json);
+      for (const chunk of typeof chunks === "string" ? [chunks] : chunks)
+        stream?.event(chunk);
     },
     onEnd: () => {
       const usage = format.usage(generation);
       if (usage !== null) stream?.event(usage);
-      stream?.done(trailers());
+      stream?.done(terminator, trailers());
     },
     onFailure: (error) => {
-      stream?.event(JSON.stringify(errorAnswer(error).body));
-      stream?.done(trailers());
+      stream?.event(
+        format.failure?.(error) ?? JSON.stringify(errorAnswer(error).body),
+      );
+      stream?.done(terminator, trailers());
     },
   };
   // Nothing is told before this turn of the event loop ends, so the stream is there when it is.
@@ -123,7 +131,7 @@ async function answerStream(
   const trailers = (): Record<string, string> =>
     trailing ? { "server-timing": serverTiming(generation.record) } : {};
   stream = context.streams.open(reply);
-  for (const json of format.opening(generation)) stream.event(json);
+  for (const chunk of format.opening(generation)) stream.event(chunk);
   stream.flush();
   return reply;
 }

@@ -6,13 +6,16 @@ import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
+  type FastifyRequest,
 } from "fastify";
 import { pino } from "pino";
 import type { RunnerHealth } from "../engine/stats.js";
 import { dialectOf } from "../text/turn/dialect.js";
 import { adminRoutes } from "./admin.js";
 import { watchRequests } from "./access-log.js";
-import { guardRoutes, keyNames } from "./auth.js";
+import { anthropicRoutes } from "./anthropic.js";
+import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
+import { guardRoutes, keyNames, pathOf } from "./auth.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
 import { allowOrigins } from "./cors.js";
@@ -68,8 +71,8 @@ export function createApp(options: AppOptions): App {
     },
     schemaErrorFormatter: schemaError,
     serverFactory: (handler) => createServer(handler, options.tls),
-    frameworkErrors: (error, _request, reply) => {
-      sendError(reply, error);
+    frameworkErrors: (error, request, reply) => {
+      sendError(request, reply, error);
     },
   });
   const context = createContext(options, app.log);
@@ -79,7 +82,7 @@ export function createApp(options: AppOptions): App {
   engine.onRestart((health) => logRestart(app.log, health));
   app.setErrorHandler((error, request, reply) => {
     if (errorAnswer(error).status === 500) request.log.error(error);
-    return sendError(reply, error);
+    return sendError(request, reply, error);
   });
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
@@ -201,6 +204,7 @@ function logUnknownFields(
 function addRoutes(app: FastifyInstance, context: ServerContext): void {
   completionRoutes(app, context);
   chatRoutes(app, context);
+  anthropicRoutes(app, context);
   tokenizeRoutes(app, context);
   modelRoutes(app, context);
   healthRoutes(app, context);
@@ -214,8 +218,14 @@ function addRoutes(app: FastifyInstance, context: ServerContext): void {
   });
 }
 
-function sendError(reply: FastifyReply, error: unknown): FastifyReply {
-  const { status, retryAfter, body } = errorAnswer(error);
+function sendError(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: unknown,
+): FastifyReply {
+  const { status, retryAfter, body } = speaksAnthropic(pathOf(request.url))
+    ? anthropicError(error, request.id)
+    : errorAnswer(error);
   if (retryAfter !== null) reply.header("retry-after", String(retryAfter));
   if (status === 401) reply.header("www-authenticate", "Bearer");
   return reply.code(status).send(body);

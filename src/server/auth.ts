@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { OctavoError } from "../core/errors.js";
 import type { AppOptions } from "./options.js";
@@ -81,7 +82,7 @@ export function guardRoutes(
   app.addHook("onRequest", async (request) => {
     const ring = ringOf(pathOf(request.url));
     if (ring === null) return;
-    const key = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
+    const key = keyOf(request.headers);
     const name = key === undefined ? null : ring.nameOf(key.trim());
     if (name !== null) {
       originOf(request).key = name;
@@ -94,6 +95,13 @@ export function guardRoutes(
         : "Incorrect API key provided.",
     );
   });
+}
+
+/** From Authorization, or from x-api-key, where Anthropic's clients send it. */
+function keyOf(headers: IncomingHttpHeaders): string | undefined {
+  const bearer = /^Bearer (.+)$/i.exec(headers.authorization ?? "")?.[1];
+  const other = headers["x-api-key"];
+  return bearer ?? (typeof other === "string" ? other : undefined);
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { answer } from "./answer.js";
 import { ChatFormat } from "./chat-format.js";
-import { invalidField, unsupportedField } from "./errors.js";
+import { invalidField } from "./errors.js";
 import { checkMessages, renderPrompt } from "./messages.js";
 import type { ServerContext } from "./options.js";
 import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
@@ -23,12 +23,14 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
       checkCommon(body);
       checkFields(body);
       const toolUse = checkToolUse(body, context.dialect);
-      if (toolUse.choice !== "none" && toolUse.choice !== "auto")
-        throw unsupportedField("tool_choice", "only none and auto are built");
       const messages = checkMessages(body.messages);
       const text = renderPrompt(context.chatTemplate, messages, body);
-      const plan = new TurnPlan(context, toolUse, text);
-      const tokenIds = await context.tokenizer.encode(text, {
+      const plan = await TurnPlan.make(context, text, {
+        toolUse,
+        continued: body.continue_final_message ?? false,
+        reasoningBudget: budgetOf(body),
+      });
+      const tokenIds = await context.tokenizer.encode(plan.prompt, {
         addSpecialTokens: body.add_special_tokens ?? false,
       });
       const specs = await prepareSpecs(
@@ -41,6 +43,7 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
           promptLogprobs: body.prompt_logprobs ?? null,
           room: roomOf(body),
           keepTokenIds: plan.keepTokenIds,
+          constraint: plan.constraint,
           promptParam: "messages",
         },
       );
@@ -59,6 +62,10 @@ function checkFields(body: ChatBody): void {
     );
   if (body.max_tokens === 0)
     throw invalidField("max_tokens", "at least 1", body.max_tokens);
+}
+
+function budgetOf({ thinking_token_budget: tokens }: ChatBody) {
+  return tokens == null ? null : { tokens, param: "thinking_token_budget" };
 }
 
 /** Without a limit a chat goes on to the end of the context. */

@@ -1,3 +1,4 @@
+import type { Constraint } from "../core/constraint.js";
 import { assert, OctavoError } from "../core/errors.js";
 import { EventKind, type TokenEvent } from "../core/events.js";
 import type { SamplingParams } from "../core/sampling-params.js";
@@ -34,6 +35,8 @@ export interface GenerationSpec {
   n: number;
   priority: number;
   cacheSalt: string;
+  /** Null: the output is free. */
+  constraint: Constraint | null;
   arrivalTime: number;
   output: OutputOptions;
   /** Index of its first choice in the answer. */
@@ -251,6 +254,7 @@ function engineRequest(spec: GenerationSpec): NewRequest {
     cacheSalt,
     arrivalTime,
     bypassPrefixCache: params.promptLogprobs !== null,
+    ...(spec.constraint !== null && { constraint: spec.constraint }),
   };
 }
 

@@ -1,8 +1,7 @@
 import type { ChatMessage, ChatTemplate } from "../text/chat-template.js";
 import { invalidField, shown, unsupportedField } from "./errors.js";
 import type { ChatBody } from "./schemas.js";
-
-type Fields = Readonly<Record<string, unknown>>;
+import { isFields, type Fields } from "./tools.js";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 const TEXT_PARTS = ["text", "input_text", "output_text"];
@@ -71,10 +70,6 @@ function checkCalls(calls: unknown, param: string): void {
     if (call["id"] != null && typeof call["id"] !== "string")
       throw invalidField(`${at}.id`, "a string", call["id"]);
   });
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function checkPart(part: unknown, param: string): void {

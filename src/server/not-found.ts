@@ -9,7 +9,6 @@ const UNBUILT: readonly RegExp[] = [
   /^\/docs$/,
   /^\/$/,
   /^\/v1\/responses(\/|$)/,
-  /^\/v1\/messages(\/|$)/,
   /^\/v1\/(embeddings|rerank|score)$/,
   /^\/v1\/(un)?load_lora_adapter$/,
   /^\/(sleep|wake_up|is_sleeping)$/,

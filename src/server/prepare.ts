@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { OctavoError } from "../core/errors.js";
+import type { Constraint } from "../core/constraint.js";
 import type { GenerationSpec } from "./generation.js";
 import type { ServerContext } from "./options.js";
 import { originOf } from "./origin.js";
@@ -56,6 +57,8 @@ export interface Wanted extends LogprobsWanted {
   room: Room;
   /** Special tokens that stay in the text, for those who parse it. */
   keepTokenIds?: ReadonlySet<number>;
+  /** What the outputs must be; null or none: anything. */
+  constraint?: Constraint | null;
   /** The field that errors about the prompt's length name. */
   promptParam: string;
 }
@@ -108,6 +111,7 @@ export async function prepareSpecs(
       n,
       priority: body.priority ?? 0,
       cacheSalt: body.cache_salt ?? "",
+      constraint: wanted.constraint ?? null,
       arrivalTime: origin.arrivalTime,
       requestId: id,
       origin,

@@ -12,25 +12,25 @@ type Range = {
   exclusiveMinimum?: number;
 };
 
-const number = (range: Range = {}) =>
+export const number = (range: Range = {}) =>
   Type.Optional(
     Type.Unsafe<number | null>({ type: ["number", "null"], ...range }),
   );
-const integer = (range: Range = {}) =>
+export const integer = (range: Range = {}) =>
   Type.Optional(
     Type.Unsafe<number | null>({ type: ["integer", "null"], ...range }),
   );
-const boolean = () =>
+export const boolean = () =>
   Type.Optional(Type.Unsafe<boolean | null>({ type: ["boolean", "null"] }));
-const string = (maxLength = 1024) =>
+export const string = (maxLength = 1024) =>
   Type.Optional(
     Type.Unsafe<string | null>({ type: ["string", "null"], maxLength }),
   );
-const list = <T>(items: TSchema, limits: object = {}) =>
+export const list = <T>(items: TSchema, limits: object = {}) =>
   Type.Optional(
     Type.Unsafe<T[] | null>({ type: ["array", "null"], items, ...limits }),
   );
-const object = () =>
+export const object = () =>
   Type.Optional(
     Type.Unsafe<Record<string, unknown> | null>({ type: ["object", "null"] }),
   );
@@ -114,6 +114,7 @@ export const ChatSchema = Type.Object({
   tool_choice: Type.Optional(Type.Unknown()),
   parallel_tool_calls: boolean(),
   include_reasoning: boolean(),
+  thinking_token_budget: integer({ minimum: 0, maximum: 0x7fffffff }),
   documents: list<Record<string, unknown>>(Type.Object({})),
   add_generation_prompt: boolean(),
   continue_final_message: boolean(),

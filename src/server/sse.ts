@@ -1,6 +1,9 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
 
+/** Data of a server-sent event, serialized; some protocols name their events. */
+export type Chunk = string | { readonly event: string; readonly data: string };
+
 /** Server-sent events of all connections: what a step brings is gathered and written once, when the step's dispatch ends. */
 export class StreamHub {
   private readonly dirty = new Set<EventStream>();
@@ -46,16 +49,25 @@ export class EventStream {
     this.raw.flushHeaders();
   }
 
-  /** Queues one event; `json` is its data, already serialized. */
-  event(json: string): void {
+  /** Queues one event: its data, already serialized, and its name where it has one. */
+  event(chunk: Chunk): void {
     if (this.ending || this.raw.destroyed) return;
-    this.pending += `data: ${json}\n\n`;
+    this.pending +=
+      typeof chunk === "string"
+        ? `data: ${chunk}\n\n`
+        : `event: ${chunk.event}\ndata: ${chunk.data}\n\n`;
     this.dirty.add(this);
   }
 
-  /** Queues the last event and the end of the answer. Trailers must have been announced in the headers. */
-  done(trailers: Record<string, string> = {}): void {
-    this.event("[DONE]");
+  /**
+   * Queues the data that ends the stream, if there is some, and the end of the answer. Trailers must have been announced
+   * in the headers.
+   */
+  done(
+    terminator: string | null = "[DONE]",
+    trailers: Record<string, string> = {},
+  ): void {
+    if (terminator !== null) this.event(terminator);
     this.ending = true;
     this.trailers = trailers;
     this.dirty.add(this);

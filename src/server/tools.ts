@@ -4,9 +4,10 @@ import type { Dialect } from "../text/turn/dialect.js";
 import { invalidField, unsupportedField } from "./errors.js";
 
 /** Most tools of a request, as in OpenAI's API. */
-const MAX_TOOLS = 128;
+export const MAX_TOOLS = 128;
 
-type Fields = Readonly<Record<string, unknown>>;
+/** A JSON object of a request. */
+export type Fields = Readonly<Record<string, unknown>>;
 
 /** A function that the model may call. */
 export interface Tool {
@@ -44,7 +45,7 @@ export function checkToolUse(
   if (list.length > MAX_TOOLS)
     throw invalidField("tools", `at most ${MAX_TOOLS} tools`, list.length);
   const tools = list.map((tool, i) => checkTool(tool, `tools[${i}]`));
-  checkUnique(tools);
+  checkUnique(tools, (i) => `tools[${i}].function.name`);
   const choice = checkChoice(body.tool_choice, tools);
   if (choice !== "none") checkDialect(dialect);
   return { tools, choice, parallel: body.parallel_tool_calls ?? true };
@@ -107,15 +108,14 @@ export function checkParameters(parameters: unknown, param: string): Fields {
   return { type: "object", ...parameters };
 }
 
-function checkUnique(tools: readonly Tool[]): void {
+export function checkUnique(
+  tools: readonly Tool[],
+  paramOf: (index: number) => string,
+): void {
   const seen = new Set<string>();
   tools.forEach(({ name }, i) => {
     if (seen.has(name))
-      throw invalidField(
-        `tools[${i}].function.name`,
-        "a name that no other tool has",
-        name,
-      );
+      throw invalidField(paramOf(i), "a name that no other tool has", name);
     seen.add(name);
   });
 }
@@ -150,7 +150,7 @@ function nameOf(choice: Fields): string | null {
 }
 
 /** A model that is not told of its tools, or whose calls nobody understands, cannot use them. */
-function checkDialect(dialect: Dialect): void {
+export function checkDialect(dialect: Dialect): void {
   if (dialect.calls === null)
     throw unsupportedField(
       "tools",
@@ -175,6 +175,6 @@ export function knownTools(tools: readonly Tool[]): KnownTools {
   };
 }
 
-function isFields(value: unknown): value is Fields {
+export function isFields(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,34 +1,68 @@
 import { randomBytes } from "node:crypto";
+import type { Constraint, GrammarRef } from "../core/constraint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { beginsReasoning } from "../text/turn/reasoning.js";
+import {
+  beginsReasoning,
+  type ReasoningFormat,
+} from "../text/turn/reasoning.js";
 import {
   markersNeeded,
   TurnParser,
   type TurnOptions,
 } from "../text/turn/turn-parser.js";
+import { unsupportedField } from "./errors.js";
 import type { ServerContext } from "./options.js";
 import { knownTools, type ToolUse } from "./tools.js";
 
-/** How the turns that answer a prompt are read: what every protocol's chat route shares. */
-export class TurnPlan {
-  private readonly options: TurnOptions;
-  private readonly shortIds: boolean;
-  /** Special tokens that the parsers must see. */
-  readonly keepTokenIds: ReadonlySet<number>;
+export interface TurnWishes {
+  readonly toolUse: ToolUse;
+  /** The answer goes on from a text of the prompt. */
+  readonly continued: boolean;
+  /** Most tokens of reasoning, and the field that says so. */
+  readonly reasoningBudget: {
+    readonly tokens: number;
+    readonly param: string;
+  } | null;
+}
 
-  /** @param prompt as the template rendered it */
-  constructor(
+/** How the turns that answer a prompt are made and read: what the chat routes of every protocol share. */
+export class TurnPlan {
+  private constructor(
+    /** The rendered prompt; one whose reasoning is to be bounded ends where the reasoning begins. */
+    readonly prompt: string,
+    private readonly options: TurnOptions,
+    /** Special tokens that the parsers must see. */
+    readonly keepTokenIds: ReadonlySet<number>,
+    /** What bounds the reasoning; null: nothing does. */
+    readonly constraint: Constraint | null,
+    private readonly shortIds: boolean,
+  ) {}
+
+  /**
+   * @param rendered the prompt as the template has it
+   * Errors: 400 for a bound on reasoning that nobody can see.
+   */
+  static async make(
     { dialect, tokenizer }: ServerContext,
-    readonly toolUse: ToolUse,
-    prompt: string,
-  ) {
+    rendered: string,
+    { toolUse, continued, reasoningBudget }: TurnWishes,
+  ): Promise<TurnPlan> {
     const { calls, reasoning } = dialect;
     const { tools, choice, parallel } = toolUse;
-    this.options = {
-      reasoning:
-        reasoning === null
-          ? null
-          : { format: reasoning, begun: beginsReasoning(reasoning, prompt) },
+    if (choice !== "none" && choice !== "auto")
+      throw unsupportedField("tool_choice", "only none and auto are built");
+    if (reasoningBudget !== null && reasoning === null)
+      throw unsupportedField(
+        reasoningBudget.param,
+        "this model's chat template does not show how it marks its reasoning; start the server with --reasoning-parser NAME",
+      );
+    const prompt =
+      reasoning !== null && reasoningBudget !== null && !continued
+        ? beginReasoning(reasoning, rendered)
+        : rendered;
+    const begun = reasoning !== null && beginsReasoning(reasoning, prompt);
+    const options: TurnOptions = {
+      reasoning: reasoning === null ? null : { format: reasoning, begun },
       calls:
         calls === null || choice === "none"
           ? null
@@ -38,8 +72,20 @@ export class TurnPlan {
               maxCalls: parallel ? Infinity : 1,
             },
     };
-    this.shortIds = calls?.shortIds ?? false;
-    this.keepTokenIds = tokensIn(markersNeeded(this.options), tokenizer);
+    return new TurnPlan(
+      prompt,
+      options,
+      tokensIn(markersNeeded(options), tokenizer),
+      begun
+        ? await afterReasoning(
+            tokenizer,
+            reasoning.end,
+            null,
+            reasoningBudget?.tokens ?? null,
+          )
+        : null,
+      calls?.shortIds ?? false,
+    );
   }
 
   /** A parser for one choice. */
@@ -50,9 +96,30 @@ export class TurnPlan {
   /** An id for a call; templates of Mistral's models take only their own kind. */
   callId(prefix: string): string {
     return this.shortIds
-      ? randomBytes(8).toString("base64url").replace(/[-_]/g, "0").slice(0, 9)
+      ? randomBytes(9).toString("base64url").replace(/[-_]/g, "0").slice(0, 9)
       : `${prefix}${randomBytes(12).toString("hex")}`;
   }
+}
+
+/** Leaves it to no model whether it thinks first: a bound counts from where the reasoning begins. */
+function beginReasoning(format: ReasoningFormat, prompt: string): string {
+  const text = prompt.trimEnd();
+  const decided = text.endsWith(format.start) || text.endsWith(format.end);
+  return decided ? prompt : `${prompt}${format.start}\n`;
+}
+
+/** The grammar from the end of the reasoning on, which comes after `budget` tokens at the latest. */
+async function afterReasoning(
+  tokenizer: Tokenizer,
+  end: string,
+  grammar: GrammarRef | null,
+  budget: number | null,
+): Promise<Constraint | null> {
+  if (grammar === null && budget === null) return null;
+  const startAfter = Array.from(
+    await tokenizer.encode(end, { addSpecialTokens: false }),
+  );
+  return { grammar, startAfter, freeTokens: budget };
 }
 
 /** Special tokens that are part of one of these texts. */

@@ -414,6 +414,37 @@ describe("reasoning on /v1/chat/completions", () => {
     expect(message.tool_calls).toHaveLength(1);
   });
 
+  it("is bounded by thinking_token_budget, and begun where the prompt leaves it open", async () => {
+    const engine = new ScriptedEngine(says("Hm.</think>Yes."));
+    const { post } = await serve(engine, {
+      template,
+      info: { maxModelLen: 4096 },
+    });
+    const response = await post(URL, { messages, thinking_token_budget: 7 });
+    expect(response.json().choices[0].message).toMatchObject({
+      content: "Yes.",
+      reasoning: "Hm.",
+    });
+    const [request] = engine.requests;
+    const prompt = Buffer.from(request?.promptTokenIds ?? []).toString();
+    expect(prompt.endsWith("assistant\n<think>\n")).toBe(true);
+    expect(request?.constraint).toEqual({
+      grammar: null,
+      startAfter: bytes("</think>"),
+      freeTokens: 7,
+    });
+  });
+
+  it("cannot be bounded where it is not understood", async () => {
+    const { post } = await start(says("x"));
+    const response = await post(URL, { messages, thinking_token_budget: 7 });
+    expect(response.statusCode).toBe(400);
+    expect(response.json().error).toMatchObject({
+      param: "thinking_token_budget",
+      message: expect.stringMatching(/--reasoning-parser/),
+    });
+  });
+
   it("is not looked for with --reasoning-parser none", async () => {
     const { post } = await start(says("<think>Hm</think>Yes."), {
       template,
