@@ -2,13 +2,14 @@
 import { Command } from "commander";
 import { OctavoError } from "../core/errors.js";
 import { benchCommand } from "./bench.js";
+import { doctorCommand } from "./doctor.js";
 import { quantizeCommand } from "./quantize.js";
 import { serveCommand } from "./serve-command.js";
 import { refuseUnbuilt } from "./serve-flags.js";
 import { VERSION } from "./version.js";
 
 /** Commands of the design that nothing stands behind yet. */
-const UNBUILT_COMMANDS = ["chat", "doctor"];
+const UNBUILT_COMMANDS = ["chat"];
 
 async function main(argv: string[]): Promise<void> {
   const program = new Command("octavo")
@@ -17,7 +18,8 @@ async function main(argv: string[]): Promise<void> {
     .showHelpAfterError("(add --help for the flags)")
     .addCommand(serveCommand())
     .addCommand(benchCommand())
-    .addCommand(quantizeCommand());
+    .addCommand(quantizeCommand())
+    .addCommand(doctorCommand());
   const command = argv[2];
   if (command !== undefined && UNBUILT_COMMANDS.includes(command))
     throw new OctavoError("unsupported", `octavo ${command} is not built yet.`);
