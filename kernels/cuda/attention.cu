@@ -44,6 +44,7 @@ int launchTile(const AttentionCall& call, Stream stream) {
 int attention(const AttentionCall& call, Stream stream) {
   if (call.qStride % 8 || call.numHeads % call.numKvHeads) return kInvalidShape;
   if (call.numItems == 0) return 0;
+  if (call.itemCount && call.tileRows != 16) return kInvalidShape;
   switch (call.headDim) {
     case 32:
       return launchTile<32>(call, stream);

@@ -135,12 +135,9 @@ DEVICE void storeDecode(const AttentionCall& call, const AttentionItem& item, in
   }
 }
 
-// Grid: items, KV heads.
 template <int kHeadDim>
-KERNEL LAUNCH_BOUNDS(128, 1) attentionDecodeKernel(AttentionCall call) {
+DEVICE void decodeItem(const AttentionCall& call, const AttentionItem& item, unsigned char* shared) {
   using Shared = DecodeShared<kHeadDim>;
-  unsigned char* shared = sharedMemory();
-  const AttentionItem item = call.items[call.firstItem + blockX()];
   const int segment = item.kvBegin / kSegment;
   int positions[2];
   for (int h = 0; h < 2; ++h) {
@@ -173,6 +170,19 @@ KERNEL LAUNCH_BOUNDS(128, 1) attentionDecodeKernel(AttentionCall call) {
   }
   storeDecode<kHeadDim>(call, item, segment, state);
   finishTokens<kHeadDim>(call, item, segment, reinterpret_cast<int32_t*>(shared));
+}
+
+// Grid: items (or blocks that walk them), KV heads.
+template <int kHeadDim>
+KERNEL LAUNCH_BOUNDS(128, 1) attentionDecodeKernel(AttentionCall call) {
+  const int count = call.itemCount ? *call.itemCount : call.numItems;
+  for (int i = blockX(); i < count; i += gridX()) {
+    if (i >= gridX()) {
+      waitCopies<0>();
+      syncThreads();  // the last item's shared memory has been read
+    }
+    decodeItem<kHeadDim>(call, call.items[call.firstItem + i], sharedMemory());
+  }
 }
 
 }  // namespace octavo::cuda

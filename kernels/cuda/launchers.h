@@ -15,6 +15,18 @@ namespace octavo::cuda {
 
 constexpr int kInvalidShape = -1;
 
+// Puts the pieces of a block in device memory in place (ops.h, stage).
+constexpr int kMostPieces = 64;  // of one launch: they travel as its arguments, 40 bytes each
+int placePieces(const void* block, const StagePiece* pieces, int count, Stream stream);
+
+// Tokens, histories and the rows that fill up a graph (ops.h). A previous step's id outside of the vocabulary becomes
+// 0, so that it can do no harm before the host has seen it.
+int resolve(const ResolveArgs& args, Stream stream);
+
+// out[r][h][i] = in[r][h][i], 0 for i >= fromDim; i < toDim.
+int copyHeads(const Half* in, int64_t inStride, int fromDim, Half* out, int64_t outStride, int toDim, int rows,
+              int heads, Stream stream);
+
 // out[r] = table[ids[r]] * scale.  table [vocab, width]
 template <class T>
 int embed(const int32_t* ids, const T* table, T* out, int64_t outStride, int rows, int width, float scale,
@@ -54,7 +66,7 @@ struct RopeStoreKv {
   int64_t stride;
   int rows;
   const int32_t* positions;    // [rows]
-  const int32_t* slotMapping;  // [rows] page * 16 + offset
+  const int32_t* slotMapping;  // [rows] page * 16 + offset; negative: nothing is stored
   const float* cosSin;         // [maxContext][rotaryDim]: cosines, then sines; null: no rope
   int rotaryDim;
   bool interleaved;  // pairs (2i, 2i + 1) instead of (i, i + rotaryDim / 2)
@@ -62,7 +74,8 @@ struct RopeStoreKv {
   const T* qNorm;  // [headDim] or null
   const T* kNorm;  // [headDim] or null
   float normEps;
-  Half* pages;  // [numPages][2][numKvHeads][16][headDim]
+  Half* pages;      // [numPages][2][numKvHeads][16][pageHeadDim]
+  int pageHeadDim;  // at least headDim; what is beyond it is not written
 };
 template <class T>
 int ropeStoreKv(const RopeStoreKv<T>& args, Stream stream);
@@ -136,6 +149,9 @@ struct AttentionCall {
   const AttentionToken* tokens;
   float* partials;    // [plan.numPartials][numHeads][headDim + 2]
   int32_t* counters;  // [tokens][numKvHeads], zero before the first call, and again after the last run
+  // Null; or on the device, the number of items (tileRows 16), and numItems is the number of blocks that walk
+  // them: a launch that serves any number of items.
+  const int32_t* itemCount;
 };
 int attention(const AttentionCall& call, Stream stream);
 

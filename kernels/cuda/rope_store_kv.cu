@@ -53,12 +53,13 @@ KERNEL ropeStoreKvKernel(RopeStoreKv<T> args) {
                             : nullptr;
   const int slot = args.slotMapping[row], kvHead = (h - numHeads) % maxOf(numKvHeads, 1);
   const int64_t page = static_cast<int64_t>(slot / kPageTokens) * 2 + (isValue ? 1 : 0);
-  Half* cached = args.pages + ((page * numKvHeads + kvHead) * kPageTokens + slot % kPageTokens) * headDim;
+  Half* cached =
+      args.pages + ((page * numKvHeads + kvHead) * kPageTokens + slot % kPageTokens) * args.pageHeadDim;
   for (int i = lane; i < headDim; i += kWarpSize) {
     const float x = rotated(head, i, angles, args.rotaryDim, args.interleaved);
     if (isQuery) {
       source[i] = fromFloat<T>(x);
-    } else {
+    } else if (slot >= 0) {
       cached[i] = fromFloat<Half>(x);
     }
   }
@@ -68,7 +69,8 @@ KERNEL ropeStoreKvKernel(RopeStoreKv<T> args) {
 
 template <class T>
 int ropeStoreKv(const RopeStoreKv<T>& args, Stream stream) {
-  if (args.headDim > kMostHeadDim || args.rotaryDim > args.headDim || args.rotaryDim % 2)
+  if (args.headDim > kMostHeadDim || args.rotaryDim > args.headDim || args.rotaryDim % 2 ||
+      args.pageHeadDim < args.headDim)
     return kInvalidShape;
   if (args.rows == 0) return 0;
   constexpr int kGridRows = 32768;

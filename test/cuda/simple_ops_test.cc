@@ -173,7 +173,7 @@ void checkRope(const RopeCase& c) {
   run(ropeStoreKv<Half>(
       {dQkv.data(), stride, rows, dPositions.data(), dSlots.data(), c.rope ? dCosSin.data() : nullptr,
        c.rotaryDim, c.interleaved, c.numHeads, c.numKvHeads, c.headDim, c.norm ? dQ.data() : nullptr,
-       c.norm ? dK.data() : nullptr, 1e-6f, pages.data()},
+       c.norm ? dK.data() : nullptr, 1e-6f, pages.data(), c.headDim},
       nullptr));
   const auto got = dQkv.host(), cache = pages.host();
   std::vector<double> want;

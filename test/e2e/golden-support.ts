@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { PreparedModel } from "../../src/engine/prepare-model.js";
 import { readSafetensorsHeader } from "../../src/loader/safetensors.js";
-import type { RunnerSizes } from "../../src/runner/addon.js";
+import type { KvCacheDType, RunnerSizes } from "../../src/runner/addon.js";
 import { logitsOf, open, specOf, step } from "../native/support.js";
 import type { Open } from "../native/support.js";
 
@@ -45,11 +45,15 @@ const SIZES: RunnerSizes = {
 /** Not in order, so that a mistaken block table shows. */
 const BLOCKS = [9, 3, 14, 1, 12, 7, 0, 16, 5, 11, 2, 15, 8, 4, 13, 6];
 
-export function openModel(model: PreparedModel, device: string): Open {
+export function openModel(
+  model: PreparedModel,
+  device: string,
+  kvCacheDtype: KvCacheDType = "f32",
+): Open {
   return open(
     specOf(
       { program: model.program },
-      { device, threads: 2, files: model.files, sizes: SIZES },
+      { device, threads: 2, files: model.files, sizes: SIZES, kvCacheDtype },
     ),
   );
 }

@@ -262,10 +262,14 @@ inline V loadThrough(const V* p) {
 constexpr size_t kMostLaunchShared = 99 << 10;  // a block's limit on sm_86
 
 template <class... P, class... A>
-inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream, A... args) {
+inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream stream, A... args) {
   if (sharedBytes > kMostLaunchShared) throw sim::Fault("more shared memory than a block of sm_86 may have");
-  sim::launch({grid.x, grid.y, grid.z}, static_cast<uint32_t>(threads), sharedBytes,
-              [=] { kernel(args...); });
+  const sim::Dim3 size{grid.x, grid.y, grid.z};
+  const auto work = [=] {
+    sim::launch(size, static_cast<uint32_t>(threads), sharedBytes, [=] { kernel(args...); });
+  };
+  if (stream) return sim::streamSubmitter()(stream, work);
+  work();
   return 0;
 }
 

@@ -211,6 +211,10 @@ Options& options() {
 Counters& counters() {
   return theCounters;
 }
+StreamSubmitter& streamSubmitter() {
+  static StreamSubmitter submitter = nullptr;
+  return submitter;
+}
 Thread& self() {
   return *running;
 }

@@ -102,6 +102,10 @@ Counters& counters();
 // Runs body once per thread. Throws Fault; the simulator can be used again afterwards.
 void launch(Dim3 grid, uint32_t threadsPerBlock, size_t sharedBytes, const std::function<void()>& body);
 
+// Who takes the work of launches on streams (gpu_sim.cc); a launch on the null stream runs at once.
+using StreamSubmitter = int (*)(void* stream, std::function<void()> work);
+StreamSubmitter& streamSubmitter();
+
 // Everything below is for the running thread.
 Thread& self();
 Dim3 gridSize();

@@ -265,7 +265,8 @@ void benchAttention(Bench& bench, int sequences, int context, int count) {
                                     itemTokens.get(),
                                     planTokens.get(),
                                     partials.get(),
-                                    counters.get()},
+                                    counters.get(),
+                                    nullptr},
                                    nullptr);
       if (status != 0) return status;
     }
