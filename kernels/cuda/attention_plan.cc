@@ -112,7 +112,8 @@ class Planner {
     const int segments = lastSegment - firstSegment + 1;
     const bool fits = partials_ + partialsOf(s) <= batch_.maxPartials;
     const bool shared = sharedSegments_[s] > 0;
-    // A tile of 16 rows sees one segment. Where the workspace has no slots left for several, a taller one walks them.
+    // A tile of 16 rows sees one segment. Where the workspace has no slots left for several, a taller one
+    // walks them.
     const int tile = segments > 1 && !fits && !shared ? std::max(64, tileFor(rows)) : tileFor(rows);
     const bool idle = ceilDiv(rows, tile) * batch_.numKvHeads < kWantedBlocks;
     const bool split = shared || tile == kDecodeRows || (segments > 1 && idle && fits);

@@ -69,9 +69,9 @@ struct AttentionPlan {
 // Head dims with kernels: 32, 64, 80, 96, 128, 256.
 bool attentionSupports(int headDim);
 
-// Decoding and longer prefills are split over segments only where partial slots are left: fewer blocks work on them
-// then, and the results are the same. Throws std::length_error where shared prefixes need more than maxPartials slots:
-// at most the segments of their context for each of their tokens.
+// Decoding and longer prefills are split over segments only where partial slots are left: fewer blocks work
+// on them then, and the results are the same. Throws std::length_error where shared prefixes need more than
+// maxPartials slots: at most the segments of their context for each of their tokens.
 AttentionPlan planAttention(const AttentionBatch& batch);
 
 }  // namespace octavo::cuda

@@ -1,5 +1,5 @@
-// The CUDA backend's table, memory and context. Built with runtime/gpu_cuda.cc it is liboctavo_cuda, with the simulator
-// liboctavo_cuda_sim.
+// The CUDA backend's table, memory and context. Built with runtime/gpu_cuda.cc it is liboctavo_cuda, with the
+// simulator liboctavo_cuda_sim.
 #include "backend.h"
 
 #include <algorithm>
@@ -54,12 +54,13 @@ bool takeScratch(CudaContext* context) {
     *pointer = static_cast<std::remove_reference_t<decltype(*pointer)>>(context->take(bytes));
     return *pointer != nullptr;
   };
-  bool taken = take(&scratch.linearPartials, plan.linearPartials) &&
-               take(&scratch.linearCounters, plan.linearCounters) &&
-               take(&scratch.attentionPartials, plan.attentionPartials) &&
-               take(&scratch.attentionCounters, plan.attentionCounters) && take(&scratch.sample, plan.sample) &&
-               take(&scratch.plans, plan.plans) &&
-               (plan.queries == 0 || (take(&scratch.queries, plan.queries) && take(&scratch.attended, plan.queries)));
+  bool taken =
+      take(&scratch.linearPartials, plan.linearPartials) &&
+      take(&scratch.linearCounters, plan.linearCounters) &&
+      take(&scratch.attentionPartials, plan.attentionPartials) &&
+      take(&scratch.attentionCounters, plan.attentionCounters) && take(&scratch.sample, plan.sample) &&
+      take(&scratch.plans, plan.plans) &&
+      (plan.queries == 0 || (take(&scratch.queries, plan.queries) && take(&scratch.attended, plan.queries)));
   for (SlotEvents& slot : context->slots) {
     taken = taken && take(&slot.planStaging, plan.plans);
     if (taken) slot.planHost = static_cast<char*>(context->takeHost(plan.plans));
@@ -210,7 +211,8 @@ Ops makeOps() {
 
 }  // namespace
 
-CudaContext::CudaContext(const OpenOptions& openOptions) : Context(openOptions), plan(planScratch(openOptions)) {
+CudaContext::CudaContext(const OpenOptions& openOptions)
+    : Context(openOptions), plan(planScratch(openOptions)) {
   kvDType = DType::F16;
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   threads = openOptions.threads > 0 ? openOptions.threads : std::max(1, cores);

@@ -19,8 +19,8 @@ constexpr int kMostMarks = 64;  // of a step; the time of further ones is added 
 
 struct CudaLinear : Linear {
   bool int4 = false;
-  bool pairs = false;   // gate and up, interleaved
-  int outputs = 0;      // columns of its result, before padding
+  bool pairs = false;  // gate and up, interleaved
+  int outputs = 0;     // columns of its result, before padding
   int paddedN = 0, paddedK = 0;
   Int4Weight codes{};
   const Half* dense = nullptr;  // [paddedN, paddedK]
@@ -40,7 +40,7 @@ struct SlotEvents {
   gpu::Event marks[kMostMarks] = {};
   int stages[kMostMarks] = {};
   int numMarks = 0;
-  int lastStage = -1;  // of the time between the last mark and the end
+  int lastStage = -1;           // of the time between the last mark and the end
   char* planHost = nullptr;     // pinned
   char* planStaging = nullptr;  // device
 };

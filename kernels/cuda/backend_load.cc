@@ -1,5 +1,5 @@
-// Weights on their way to the device: packed (int4) or rounded to fp16 by all threads into pinned memory, and copied
-// while the next ones are packed.
+// Weights on their way to the device: packed (int4) or rounded to fp16 by all threads into pinned memory, and
+// copied while the next ones are packed.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -102,7 +102,7 @@ int64_t columnsOf(const LinearSource& source) {
 }
 
 struct LinearSizes {
-  int64_t n, k;  // padded
+  int64_t n, k;                         // padded
   size_t weights, scales, zeros, bias;  // bytes, each on 256
   size_t total() const { return weights + scales + zeros + bias; }
 };
@@ -151,7 +151,8 @@ bool pack(CudaContext* context, const LinearSource& source, const LinearSizes& s
   char* scales = stage + sizes.weights;
   auto* bias = sizes.bias ? reinterpret_cast<Half*>(scales + sizes.scales + sizes.zeros) : nullptr;
   if (source.scheme == LinearScheme::Dense)
-    return !refuseRange(context, packDense(source, sizes, context->threads, reinterpret_cast<Half*>(stage), bias));
+    return !refuseRange(context,
+                        packDense(source, sizes, context->threads, reinterpret_cast<Half*>(stage), bias));
   const Int4Shape shape = int4Shape(source);
   inParallel(context->threads, shape.n / kInt4Slab, [&](int64_t first, int64_t last) {
     packInt4(source, shape, static_cast<int>(first), static_cast<int>(last), reinterpret_cast<Words4*>(stage),
@@ -169,9 +170,12 @@ void bindWeights(CudaLinear* linear, const LinearSource& source, const LinearSiz
   linear->paddedN = static_cast<int>(sizes.n);
   linear->paddedK = static_cast<int>(sizes.k);
   if (linear->int4) {
-    linear->codes = {reinterpret_cast<const Words4*>(memory), reinterpret_cast<const Half*>(memory + sizes.weights),
-                     reinterpret_cast<const uint8_t*>(memory + sizes.weights + sizes.scales), linear->paddedN,
-                     linear->paddedK, int4Shape(source).groupSize};
+    linear->codes = {reinterpret_cast<const Words4*>(memory),
+                     reinterpret_cast<const Half*>(memory + sizes.weights),
+                     reinterpret_cast<const uint8_t*>(memory + sizes.weights + sizes.scales),
+                     linear->paddedN,
+                     linear->paddedK,
+                     int4Shape(source).groupSize};
   } else {
     linear->dense = reinterpret_cast<const Half*>(memory);
   }
@@ -212,7 +216,8 @@ Dense* loadDense(Context* base, const HostTensor* source, int) {
   if (!halves) return nullptr;
   std::atomic<bool> fits{true};
   inParallel(context->threads, source->rows, [&](int64_t first, int64_t last) {
-    if (!toHalves(*source, first * source->cols, last * source->cols, halves + first * source->cols)) fits = false;
+    if (!toHalves(*source, first * source->cols, last * source->cols, halves + first * source->cols))
+      fits = false;
   });
   if (refuseRange(context, fits)) return nullptr;
   const void* memory = send(context, stage, bytes);

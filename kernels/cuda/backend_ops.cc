@@ -54,8 +54,8 @@ int linearTo(CudaContext* context, const LinearArgs& args) {
 const StepAttention* findAttention(const CudaContext* context, const AttentionArgs& args) {
   for (const StepAttention& attention : context->attentions) {
     const AttentionShape& shape = attention.shape;
-    if (shape.numHeads == args.numHeads && shape.numKvHeads == args.numKvHeads && shape.headDim == args.headDim &&
-        shape.slidingWindow == args.slidingWindow)
+    if (shape.numHeads == args.numHeads && shape.numKvHeads == args.numKvHeads &&
+        shape.headDim == args.headDim && shape.slidingWindow == args.slidingWindow)
       return &attention;
   }
   return nullptr;
@@ -106,8 +106,8 @@ int launchAttention(CudaContext* context, AttentionCall call, const StepAttentio
 
 int opEmbed(Context* base, const EmbedArgs* args) {
   return launchOp(base, "embed", [&](CudaContext* context) {
-    return embed<Half>(args->ids, halves(args->table), halves(args->out), args->out.stride, args->rows, args->width,
-                       args->scale, context->compute);
+    return embed<Half>(args->ids, halves(args->table), halves(args->out), args->out.stride, args->rows,
+                       args->width, args->scale, context->compute);
   });
 }
 
@@ -127,11 +127,12 @@ int opLinear(Context* base, const LinearArgs* args) {
 
 int opRopeStoreKv(Context* base, const RopeStoreKvArgs* args) {
   return launchOp(base, "rope_store_kv", [&](CudaContext* context) {
-    return ropeStoreKv<Half>({halves(args->qkv), args->qkv.stride, args->rows, args->positions, args->slotMapping,
-                              args->cosSin, args->rotaryDim, args->interleaved != 0, args->numHeads,
-                              args->numKvHeads, args->headDim, halves(args->qNorm), halves(args->kNorm),
-                              args->normEps, static_cast<Half*>(args->kv.pages), pageHeadDim(args->headDim)},
-                             context->compute);
+    return ropeStoreKv<Half>(
+        {halves(args->qkv), args->qkv.stride, args->rows, args->positions, args->slotMapping, args->cosSin,
+         args->rotaryDim, args->interleaved != 0, args->numHeads, args->numKvHeads, args->headDim,
+         halves(args->qNorm), halves(args->kNorm), args->normEps, static_cast<Half*>(args->kv.pages),
+         pageHeadDim(args->headDim)},
+        context->compute);
   });
 }
 
@@ -144,8 +145,8 @@ int opAttention(Context* base, const AttentionArgs* args) {
     call.q = context->scratch.queries;
     call.out = context->scratch.attended;
     call.qStride = call.outStride = static_cast<int64_t>(args->numHeads) * attention->pageDim;
-    int status = copyHeads(halves(args->q), args->q.stride, args->headDim, context->scratch.queries, call.qStride,
-                           attention->pageDim, args->rows, args->numHeads, context->compute);
+    int status = copyHeads(halves(args->q), args->q.stride, args->headDim, context->scratch.queries,
+                           call.qStride, attention->pageDim, args->rows, args->numHeads, context->compute);
     if (status == 0) status = launchAttention(context, call, *attention, args->rows);
     if (status == 0)
       status = copyHeads(call.out, call.outStride, attention->pageDim, halves(args->out), args->out.stride,
@@ -170,8 +171,8 @@ int opAdd(Context* base, const AddArgs* args) {
 
 int opGatherRows(Context* base, const GatherRowsArgs* args) {
   return launchOp(base, "gather_rows", [&](CudaContext* context) {
-    return gatherRows<Half>(halves(args->in), args->in.stride, args->index, halves(args->out), args->out.stride,
-                            args->rows, args->width, context->compute);
+    return gatherRows<Half>(halves(args->in), args->in.stride, args->index, halves(args->out),
+                            args->out.stride, args->rows, args->width, context->compute);
   });
 }
 
@@ -184,7 +185,8 @@ int opSoftcap(Context* base, const SoftcapArgs* args) {
 
 int opSample(Context* base, const SampleArgs* args) {
   return launchOp(base, "sample", [&](CudaContext* context) {
-    const SampleCall call{*args, sampleStages(*args->host), context->scratch.sample, base->options.maxSamples};
+    const SampleCall call{*args, sampleStages(*args->host), context->scratch.sample,
+                          base->options.maxSamples};
     return sample(call, context->compute);
   });
 }

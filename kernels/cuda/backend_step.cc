@@ -9,7 +9,8 @@ namespace octavo::cuda {
 namespace {
 
 // Brings a block of pinned memory to the device and puts its pieces in place in order with the ops.
-int bring(CudaContext* context, const void* host, void* staging, size_t bytes, const StagePiece* pieces, int count) {
+int bring(CudaContext* context, const void* host, void* staging, size_t bytes, const StagePiece* pieces,
+          int count) {
   int status = gpu::copy(staging, host, bytes, context->copyIn);
   if (status == 0) status = gpu::record(context->staged, context->copyIn);
   if (status == 0) status = gpu::wait(context->compute, context->staged);
@@ -19,14 +20,16 @@ int bring(CudaContext* context, const void* host, void* staging, size_t bytes, c
 
 // Appends `count` values to the block; the device's array `target` will hold them.
 template <class T>
-void append(char* block, size_t* used, T* target, const T* values, size_t count, std::vector<StagePiece>* pieces) {
+void append(char* block, size_t* used, T* target, const T* values, size_t count,
+            std::vector<StagePiece>* pieces) {
   if (count == 0) return;
   std::memcpy(block + *used, values, count * sizeof(T));
   pieces->push_back({target, *used, count * sizeof(T), 0, 1});
   *used += count * sizeof(T);
 }
 
-AttentionPlan planFor(const StepAttention& attention, const PlanCapacity& capacity, const BeginStepArgs& args) {
+AttentionPlan planFor(const StepAttention& attention, const PlanCapacity& capacity,
+                      const BeginStepArgs& args) {
   return planAttention({args.numSeqs,
                         args.queryStart,
                         args.contextLens,
@@ -49,20 +52,22 @@ int bringPlans(CudaContext* context, BeginStepArgs* args) {
     AttentionPlan plan = planFor(attention, capacity, *args);
     if (plan.items.size() > static_cast<size_t>(capacity.items) ||
         plan.itemTokens.size() > static_cast<size_t>(capacity.tokens))
-      return context->fail("attention: %zu items planned, expected at most %d", plan.items.size(), capacity.items);
+      return context->fail("attention: %zu items planned, expected at most %d", plan.items.size(),
+                           capacity.items);
     const bool decodes = plan.runs.size() == 1 && plan.runs[0].tileRows == 16;
     if (!decodes) args->replayable = 0;
     const int32_t count = decodes ? plan.runs[0].numItems : 0;
     append(slot.planHost, &used, attention.arrays.count, &count, 1, &pieces);
     append(slot.planHost, &used, attention.arrays.items, plan.items.data(), plan.items.size(), &pieces);
-    append(slot.planHost, &used, attention.arrays.itemTokens, plan.itemTokens.data(), plan.itemTokens.size(), &pieces);
+    append(slot.planHost, &used, attention.arrays.itemTokens, plan.itemTokens.data(), plan.itemTokens.size(),
+           &pieces);
     append(slot.planHost, &used, attention.arrays.tokens, plan.tokens.data(), plan.tokens.size(), &pieces);
     attention.runs = std::move(plan.runs);
   }
   if (pieces.empty()) return 0;
-  return context->check(bring(context, slot.planHost, slot.planStaging, used, pieces.data(),
-                              static_cast<int>(pieces.size())),
-                        "attention plan");
+  return context->check(
+      bring(context, slot.planHost, slot.planStaging, used, pieces.data(), static_cast<int>(pieces.size())),
+      "attention plan");
 }
 
 }  // namespace
@@ -83,7 +88,8 @@ int stage(Context* base, const StageArgs* args) {
   return guarded(base, [&] {
     CudaContext* context = self(base);
     return context->check(
-        bring(context, args->block, args->staging, args->bytes, args->pieces, args->numPieces), "step inputs");
+        bring(context, args->block, args->staging, args->bytes, args->pieces, args->numPieces),
+        "step inputs");
   });
 }
 

@@ -1,7 +1,7 @@
-// The device as the host sees it: memory, streams, events, graphs. Two implementations: runtime/gpu_cuda.cc over
-// the CUDA runtime, sim/gpu_sim.cc over the simulator, where a stream's work is done as late as its events allow or
-// as early, by turns, so that a missing wait shows. Every int is 0 or an error code for errorText(); after a failed
-// kernel all calls fail until reset().
+// The device as the host sees it: memory, streams, events, graphs. Two implementations: runtime/gpu_cuda.cc
+// over the CUDA runtime, sim/gpu_sim.cc over the simulator, where a stream's work is done as late as its
+// events allow or as early, by turns, so that a missing wait shows. Every int is 0 or an error code for
+// errorText(); after a failed kernel all calls fail until reset().
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@ using Graph = CUgraphExec_st*;
 struct Description {
   char name[128];
   char driver[64];
-  int major, minor;     // compute capability
+  int major, minor;  // compute capability
   int multiprocessors;
   size_t totalMemory, freeMemory;  // bytes
 };

@@ -19,13 +19,13 @@ constexpr int kInvalidShape = -1;
 constexpr int kMostPieces = 64;  // of one launch: they travel as its arguments, 40 bytes each
 int placePieces(const void* block, const StagePiece* pieces, int count, Stream stream);
 
-// Tokens, histories and the rows that fill up a graph (ops.h). A previous step's id outside of the vocabulary becomes
-// 0, so that it can do no harm before the host has seen it.
+// Tokens, histories and the rows that fill up a graph (ops.h). A previous step's id outside of the vocabulary
+// becomes 0, so that it can do no harm before the host has seen it.
 int resolve(const ResolveArgs& args, Stream stream);
 
 // out[r][h][i] = in[r][h][i], 0 for i >= fromDim; i < toDim.
-int copyHeads(const Half* in, int64_t inStride, int fromDim, Half* out, int64_t outStride, int toDim, int rows,
-              int heads, Stream stream);
+int copyHeads(const Half* in, int64_t inStride, int fromDim, Half* out, int64_t outStride, int toDim,
+              int rows, int heads, Stream stream);
 
 // out[r] = table[ids[r]] * scale.  table [vocab, width]
 template <class T>

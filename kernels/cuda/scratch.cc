@@ -10,8 +10,8 @@
 namespace octavo::cuda {
 namespace {
 
-// Partial results of segments: 128 MiB are 8,000 (token, segment) pairs of 32 heads of 128, so 64 sequences of 64k
-// tokens. Beyond it attention walks its segments (attention_plan.cc).
+// Partial results of segments: 128 MiB are 8,000 (token, segment) pairs of 32 heads of 128, so 64 sequences
+// of 64k tokens. Beyond it attention walks its segments (attention_plan.cc).
 constexpr size_t kMostPartialBytes = size_t{128} << 20;
 constexpr int kMostSplitRows = 128;  // linear_plan.cc: larger calls leave no partial sums
 
@@ -27,12 +27,15 @@ PlanCapacity capacityOf(const AttentionShape& shape, const OpenOptions& options)
   PlanCapacity capacity;
   const int64_t segments = roundUp(options.maxContext, kSegment) / kSegment;
   const int64_t group = std::max(1, shape.numHeads / std::max(1, shape.numKvHeads));
-  const size_t slotBytes = static_cast<size_t>(shape.numHeads) * (pageHeadDim(shape.headDim) + 2) * sizeof(float);
+  const size_t slotBytes =
+      static_cast<size_t>(shape.numHeads) * (pageHeadDim(shape.headDim) + 2) * sizeof(float);
   const int64_t fitting = static_cast<int64_t>(kMostPartialBytes / slotBytes);
-  capacity.partials = segments > 1 ? std::min(fitting, segments * std::min<int64_t>(options.maxRows, 4 * options.maxSeqs)) : 0;
+  capacity.partials =
+      segments > 1 ? std::min(fitting, segments * std::min<int64_t>(options.maxRows, 4 * options.maxSeqs))
+                   : 0;
   capacity.partialBytes = static_cast<size_t>(capacity.partials) * slotBytes;
-  // An item of one segment holds a slot of at least one token, and a token lies in at most group / 64 + 2 of them; the
-  // others are tiles of at least 64 rows, and one more for each sequence.
+  // An item of one segment holds a slot of at least one token, and a token lies in at most group / 64 + 2 of
+  // them; the others are tiles of at least 64 rows, and one more for each sequence.
   capacity.items = static_cast<int>(capacity.partials * (group / 64 + 2) + options.maxRows * group / 64 +
                                     2 * options.maxSeqs + 2);
   capacity.tokens = options.maxRows;

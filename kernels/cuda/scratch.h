@@ -30,8 +30,8 @@ struct ScratchPlan {
   size_t linearPartials = 0, linearCounters = 0;
   size_t attentionPartials = 0, attentionCounters = 0;
   size_t sample = 0;
-  size_t plans = 0;                // of all attention shapes
-  size_t queries = 0;              // heads padded to a size that has kernels, and as many for the results; 0: none
+  size_t plans = 0;    // of all attention shapes
+  size_t queries = 0;  // heads padded to a size that has kernels, and as many for the results; 0: none
   std::vector<PlanCapacity> attentions;  // one per shape
 
   // On the device: a live copy of the plans and one for each slot.

@@ -1,6 +1,6 @@
-// A step's inputs on the device: pieces of a staged block to the arrays that kernels (and captured graphs) read, and
-// the ids of tokens that the host doesn't know yet. Bytes: some 10 KB for 256 sequences; bound by latency. A block
-// takes a piece (or a sequence) in words of 4 bytes, which is what pieces are made of.
+// A step's inputs on the device: pieces of a staged block to the arrays that kernels (and captured graphs)
+// read, and the ids of tokens that the host doesn't know yet. Bytes: some 10 KB for 256 sequences; bound by
+// latency. A block takes a piece (or a sequence) in words of 4 bytes, which is what pieces are made of.
 #include "device.h"
 #include "launchers.h"
 
@@ -38,7 +38,8 @@ KERNEL resolveKernel(ResolveArgs args) {
   }
   const int slot = args.seqSlot[blockX()];
   int32_t* history = args.history + static_cast<int64_t>(slot) * args.maxContext;
-  for (int row = args.queryStart[blockX()] + threadX(); row < args.queryStart[blockX() + 1]; row += kThreads) {
+  for (int row = args.queryStart[blockX()] + threadX(); row < args.queryStart[blockX() + 1];
+       row += kThreads) {
     int id = args.ids[row];
     if (id < 0) id = -1 - id < args.numSampled ? args.sampled[-1 - id] : 0;
     // What the sampler gave is checked by the host when the step is collected, after this one has begun.
@@ -56,16 +57,16 @@ int placePieces(const void* block, const StagePiece* pieces, int count, Stream s
     Pieces part = {};
     const int now = minOf(kMostPieces, count - first);
     for (int i = 0; i < now; ++i) part.piece[i] = pieces[first + i];
-    const int status = launch(placePiecesKernel, Grid{kBlocksPerPiece, static_cast<uint32_t>(now)}, kThreads, 0,
-                              stream, static_cast<const unsigned char*>(block), part);
+    const int status = launch(placePiecesKernel, Grid{kBlocksPerPiece, static_cast<uint32_t>(now)}, kThreads,
+                              0, stream, static_cast<const unsigned char*>(block), part);
     if (status) return status;
   }
   return 0;
 }
 
 int resolve(const ResolveArgs& args, Stream stream) {
-  return launch(resolveKernel, Grid{static_cast<uint32_t>(args.numSeqs + (args.fixedRows > 0 ? 1 : 0))}, kThreads,
-                0, stream, args);
+  return launch(resolveKernel, Grid{static_cast<uint32_t>(args.numSeqs + (args.fixedRows > 0 ? 1 : 0))},
+                kThreads, 0, stream, args);
 }
 
 }  // namespace octavo::cuda

@@ -169,9 +169,9 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "device",
     value: "device",
-    help: "where to compute; null computes nothing and makes up tokens, to measure the rest",
+    help: "where to compute; auto: a GPU if there is one; cuda-sim runs its kernels on the processor, for tests; null computes nothing and makes up tokens, to measure the rest",
     default: engine.device,
-    choices: ["auto", "cpu", "reference", "null"],
+    choices: ["auto", "cpu", "cuda", "cuda-sim", "reference", "null"],
   },
   {
     name: "threads",
@@ -183,12 +183,9 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "dtype",
     value: "type",
-    help: "activation type",
-    default: "auto",
-    parse: only(
-      ["auto", "float32", "float"],
-      "the CPU computes in float32; stored weights keep their type",
-    ),
+    help: "activation type: float32 on the processor, float16 on a GPU",
+    default: engine.dtype,
+    choices: ["auto", "half", "float16", "float", "float32"],
   },
   {
     name: "quantization",
@@ -263,6 +260,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
     default: engine.asyncScheduling,
   },
   {
+    name: "enforce-eager",
+    help: "launch every op of every step instead of replaying decode graphs (GPU)",
+    default: engine.enforceEager,
+  },
+  {
     name: "scheduling-policy",
     value: "policy",
     help: "order of waiting requests",
@@ -300,7 +302,6 @@ export const SERVE_FLAGS: readonly Flag[] = [
 /** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
 export const UNBUILT_FLAGS: readonly string[] = [
   "speculative-config",
-  "enforce-eager",
   "no-enable-chunked-prefill",
   "no-batch-invariant",
   "embedding-model",

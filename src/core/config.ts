@@ -6,9 +6,11 @@ export interface EngineConfig {
   modelFile: string | null;
   loadFormat: "auto" | "dummy";
   /** null computes nothing: for tests and for measuring what is around the model. */
-  device: "auto" | "cpu" | "reference" | "null";
+  device: "auto" | "cpu" | "cuda" | "cuda-sim" | "reference" | "null";
   /** 0: one per physical core. */
   threads: number;
+  /** Of activations. */
+  dtype: "auto" | "half" | "float16" | "float" | "float32";
   kvCacheDtype: "auto" | "f32" | "f16";
   /** null: the model's own limit (bounded by what fits). */
   maxModelLen: number | null;
@@ -21,6 +23,8 @@ export interface EngineConfig {
   longPrefillTokenThreshold: number;
   enablePrefixCaching: boolean;
   asyncScheduling: boolean;
+  /** No decode graphs: each op of each step is launched. */
+  enforceEager: boolean;
   schedulingPolicy: "fcfs" | "priority";
   /** 0: unbounded. Requests waiting (not running). */
   maxNumQueuedReqs: number;
@@ -37,6 +41,7 @@ export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
   loadFormat: "auto",
   device: "auto",
   threads: 0,
+  dtype: "auto",
   kvCacheDtype: "auto",
   maxModelLen: null,
   gpuMemoryUtilization: 0.9,
@@ -47,6 +52,7 @@ export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
   longPrefillTokenThreshold: 0,
   enablePrefixCaching: true,
   asyncScheduling: true,
+  enforceEager: false,
   schedulingPolicy: "fcfs",
   maxNumQueuedReqs: 0,
   maxNumQueuedTokens: 0,

@@ -1,12 +1,19 @@
 import { totalmem } from "node:os";
 import type { EngineConfig } from "../core/config.js";
+import { OctavoError } from "../core/errors.js";
 import { loadAddon } from "../runner/addon.js";
 import type { DeviceInfo, KvCacheDType, RunnerSpec } from "../runner/addon.js";
 import { FaultPlan, NO_FAULTS } from "../runner/fault-plan.js";
 import { NativeRunner, translated } from "../runner/native-runner.js";
 import { NullRunner } from "../runner/null-runner.js";
 import type { ModelRunner } from "../runner/runner.js";
-import type { MemoryPlan, MemoryPlanInput } from "./memory-plan.js";
+import { chooseDevice } from "./choose-device.js";
+import { graphRows } from "./graph-rows.js";
+import type {
+  DeviceMemory,
+  MemoryPlan,
+  MemoryPlanInput,
+} from "./memory-plan.js";
 import type { PreparedModel } from "./prepare-model.js";
 
 /** A device and what the model takes on it. */
@@ -19,6 +26,7 @@ export interface OpenDevice {
   weightBytes: number;
   /** What the memory is planned by. */
   footprint: MemoryPlanInput["program"];
+  memory: DeviceMemory;
   /** Takes all memory; may be called again after the runner was closed. */
   load(
     plan: MemoryPlan,
@@ -43,32 +51,47 @@ function openNativeDevice(
   model: PreparedModel,
 ): OpenDevice {
   const addon = loadAddon();
-  const { name, reason } = chooseDevice(device);
+  const { description, reason } = chooseDevice(addon, device, config.threads);
   const { program, files } = model;
-  return translated(() => {
-    const kvCacheDtype = chooseKvCacheDtype(config.kvCacheDtype);
-    return {
-      description: addon.describeDevice(name, config.threads),
-      reason,
-      kvCacheDtype,
-      weightBytes: addon.weightBytes(name, program),
-      footprint: program,
-      load: ({ sizes }, progress) => {
-        const spec: RunnerSpec = {
-          device: name,
-          threads: config.threads,
-          program,
-          files,
-          sizes,
-          kvCacheDtype,
-          keepLogits: false,
-          dummySeed: config.seed,
-          graphRows: new Int32Array(0),
-        };
-        return NativeRunner.load(addon.Runner, spec, progress);
-      },
-    };
-  });
+  const name = description.device;
+  checkDtype(config.dtype, description);
+  const kvCacheDtype =
+    config.kvCacheDtype === "auto"
+      ? description.kvCacheDtype
+      : config.kvCacheDtype;
+  return translated(() => ({
+    description,
+    reason,
+    kvCacheDtype,
+    weightBytes: addon.weightBytes(name, program),
+    footprint: program,
+    memory: {
+      ...description,
+      pageHeadDim: (headDim) => addon.pageHeadDim(name, headDim),
+      scratchBytes: (sizes) => addon.scratchBytes(name, program, sizes),
+    },
+    load: ({ sizes }, progress) => {
+      const largest = Math.min(
+        sizes.maxNumSeqs,
+        sizes.maxNumTokens,
+        sizes.logitsRows,
+      );
+      const spec: RunnerSpec = {
+        device: name,
+        threads: config.threads,
+        program,
+        files,
+        sizes,
+        kvCacheDtype,
+        keepLogits: false,
+        dummySeed: config.seed,
+        graphRows: graphRows(
+          description.graphs && !config.enforceEager ? largest : 0,
+        ),
+      };
+      return NativeRunner.load(addon.Runner, spec, progress);
+    },
+  }));
 }
 
 /** Device errors to order on the null device, to see what a server does: see FaultPlan.parse. */
@@ -78,21 +101,27 @@ const NULL_FAULTS = "OCTAVO_NULL_FAULTS";
 function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
   const plan = process.env[NULL_FAULTS];
   const faults = plan ? FaultPlan.parse(plan, NULL_FAULTS) : NO_FAULTS;
+  const description: DeviceInfo = {
+    device: "null",
+    description: "computes nothing",
+    totalMemory: totalmem(),
+    availableMemory: process.availableMemory(),
+    threads: 0,
+    isa: "none",
+    driver: "",
+    hostMemory: true,
+    graphs: false,
+    activationBytes: 4,
+    kvCacheDtype: "f32",
+  };
   return {
-    description: {
-      device: "null",
-      description: "computes nothing",
-      totalMemory: totalmem(),
-      availableMemory: process.availableMemory(),
-      threads: 0,
-      isa: "none",
-      driver: "",
-      hostMemory: true,
-      graphs: false,
-      activationBytes: 4,
-      kvCacheDtype: "f32",
-    },
+    description,
     reason: null,
+    memory: {
+      ...description,
+      pageHeadDim: (headDim) => headDim,
+      scratchBytes: () => 0,
+    },
     kvCacheDtype: "f32",
     weightBytes: 0,
     footprint: {
@@ -106,25 +135,16 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
   };
 }
 
-export interface ChosenDevice {
-  name: "cpu" | "reference";
-  /** Why, where it was not asked for. */
-  reason: string | null;
-}
+const ACTIVATION_BYTES = { half: 2, float16: 2, float: 4, float32: 4 } as const;
 
-/** What `auto` stands for, and why. */
-export function chooseDevice(
-  device: Exclude<EngineConfig["device"], "null">,
-): ChosenDevice {
-  if (device !== "auto") return { name: device, reason: null };
-  return {
-    name: "cpu",
-    reason:
-      "--device auto: the processor is the only fast device of this build",
-  };
-}
-
-/** Both backends keep pages in f32 unless told otherwise: exact, and the host has the room. */
-function chooseKvCacheDtype(dtype: EngineConfig["kvCacheDtype"]): KvCacheDType {
-  return dtype === "auto" ? "f32" : dtype;
+/** --dtype states what a device computes in; the device decides. */
+function checkDtype(dtype: EngineConfig["dtype"], device: DeviceInfo): void {
+  if (dtype === "auto" || ACTIVATION_BYTES[dtype] === device.activationBytes)
+    return;
+  const own = device.activationBytes === 2 ? "float16" : "float32";
+  throw new OctavoError(
+    "invalid_config",
+    `--dtype ${dtype}: ${device.device} computes in ${own}.`,
+    "dtype",
+  );
 }

@@ -7,17 +7,22 @@ import type { KvCacheDType, RunnerSizes } from "../runner/addon.js";
 import { ARENA_ARRAYS } from "../runner/step-arena.js";
 
 const GIB = 2 ** 30;
-/** Activations are f32. */
-const ACTIVATION_BYTES = 4;
+/** Of logits, rope tables, histories. */
+const WORD_BYTES = 4;
 const KV_BYTES = { f32: 4, f16: 2 } as const;
 /** KV cache that the host gives by default: it has other uses for its memory. --num-gpu-blocks-override asks for more. */
 const DEFAULT_HOST_KV_BYTES = 4 * GIB;
 /** Sample rows of a small batch, so that prompt_logprobs get through a prompt in reasonable steps. */
 const MIN_SAMPLES = 64;
-/** Rows of logits held at once: [64, vocabSize] floats. */
-const MAX_LOGITS_ROWS = 64;
-/** Two that are packed, native's checked copy of each, and the one on the device. */
-const NUM_ARENAS = 5;
+/** Rows of logits held at once: [64, vocabSize] floats. On a device each slice of rows reads all of lm_head's weights. */
+const MAX_HOST_LOGITS_ROWS = 64;
+const MAX_DEVICE_LOGITS_ROWS = 256;
+/** On the device: the inputs that kernels read, and a staged copy with outputs for each of two slots. */
+const DEVICE_ARENAS = 3;
+/** Where that is the host: besides, two that are packed, native's checked copy of each, and two blocks to stage. */
+const HOST_ARENAS = DEVICE_ARENAS + 6;
+/** Beyond it a GPU has nothing left for graphs and the driver. */
+const MAX_UTILIZATION = 0.97;
 /** Each of an arena's arrays begins on a cache line. */
 const ARENA_PADDING = 64 * Object.keys(ARENA_ARRAYS).length;
 /** kBlockSize * numBlocks is an int32. */
@@ -41,7 +46,21 @@ export interface MemoryPlanInput {
   kvCacheDtype: KvCacheDType;
   /** Bytes. */
   weightBytes: number;
+  device: DeviceMemory;
+}
+
+/** What a device's memory is, and what its kernels take of it. */
+export interface DeviceMemory {
+  /** Bytes. */
+  totalMemory: number;
   availableMemory: number;
+  /** The host's own memory, which has other uses. */
+  hostMemory: boolean;
+  activationBytes: number;
+  /** Values that a head takes in a page; 0: no kernels for it. */
+  pageHeadDim(headDim: number): number;
+  /** Bytes that kernels take beside weights, pages and activations. */
+  scratchBytes(sizes: RunnerSizes): number;
 }
 
 export interface MemoryPlan {
@@ -52,10 +71,11 @@ export interface MemoryPlan {
 }
 
 /**
- * Sizes of the runner, so that weights + workspace + KV cache <= gpuMemoryUtilization * availableMemory.
+ * Sizes of the runner, so that weights + workspace + KV cache fit a budget: gpuMemoryUtilization of the host's available
+ * memory, or of a GPU's whole memory less what others have taken of it.
  *
- * The KV cache has as many blocks as maxNumSeqs sequences of maxModelLen can use, within what is left, and by default
- * within 4 GiB and half of what is left, whichever is less (explicit --max-model-len: at least one such sequence; or
+ * The KV cache has as many blocks as maxNumSeqs sequences of maxModelLen can use, within what is left. On a GPU it takes
+ * all that is left; on the host by default at most 4 GiB and half of what is left, whichever is less (explicit --max-model-len: at least one such sequence; or
  * --num-gpu-blocks-override). maxModelLen is the model's own limit, lowered to what fits, unless it was asked for.
  * Throws invalid_config and out_of_memory, which name the flag to change and the value that works.
  */
@@ -98,28 +118,63 @@ function wantedModelLen({
 }
 
 /** Each layer's K and V, [2, numKvHeads, 16, headDim]. */
-function kvBlockBytes({ program, kvCacheDtype }: MemoryPlanInput): number {
+function kvBlockBytes({
+  program,
+  kvCacheDtype,
+  device,
+}: MemoryPlanInput): number {
   let elements = 0;
   for (const { numKvHeads, headDim } of program.kvLayers)
-    elements += 2 * numKvHeads * BLOCK_SIZE * headDim;
+    elements += 2 * numKvHeads * BLOCK_SIZE * device.pageHeadDim(headDim);
   return elements * KV_BYTES[kvCacheDtype];
 }
 
 function roomForKv(input: MemoryPlanInput, modelLen: number): number {
-  const budget = Math.floor(
-    input.config.gpuMemoryUtilization * input.availableMemory,
-  );
+  const budget = memoryBudget(input);
+  const least = kvBlockBytes(input);
+  // A GPU's memory is planned to the byte for the whole context, where that leaves anything.
+  const whole = budget - input.weightBytes - workspaceBytes(input, modelLen);
+  if (!input.device.hostMemory && whole >= least) return whole;
   const workspace = workspaceBytes(input, shortestLen(input, modelLen));
   const room = budget - input.weightBytes - workspace;
-  if (room < kvBlockBytes(input))
-    throw new OctavoError(
-      "out_of_memory",
-      `The weights (${mib(input.weightBytes)}) and the workspace (${mib(workspace)}) leave no room for a KV cache in ` +
-        `${mib(budget)} (--gpu-memory-utilization ${input.config.gpuMemoryUtilization} of ${mib(input.availableMemory)} available). ` +
-        `Lower --max-num-batched-tokens (${input.config.maxNumBatchedTokens}) or take a smaller model.`,
-      "max-num-batched-tokens",
-    );
+  if (room < least) throw noRoom(input, budget, workspace);
   return room;
+}
+
+function memoryBudget({ config, device }: MemoryPlanInput): number {
+  const { totalMemory, availableMemory } = device;
+  if (device.hostMemory)
+    return Math.floor(config.gpuMemoryUtilization * availableMemory);
+  const others = totalMemory - availableMemory;
+  return Math.floor(config.gpuMemoryUtilization * totalMemory) - others;
+}
+
+/** Names the flag that helps: a larger share where that is enough, else fewer tokens a step. */
+function noRoom(
+  input: MemoryPlanInput,
+  budget: number,
+  workspace: number,
+): OctavoError {
+  const { config, device, weightBytes } = input;
+  const missing = weightBytes + workspace + kvBlockBytes(input) - budget;
+  const base = device.hostMemory ? device.availableMemory : device.totalMemory;
+  const share =
+    Math.ceil((config.gpuMemoryUtilization + missing / base) * 100) / 100;
+  const flag =
+    share <= MAX_UTILIZATION
+      ? "gpu-memory-utilization"
+      : "max-num-batched-tokens";
+  const advice =
+    share <= MAX_UTILIZATION
+      ? `Set --gpu-memory-utilization ${share}`
+      : `Lower --max-num-batched-tokens (${config.maxNumBatchedTokens})`;
+  return new OctavoError(
+    "out_of_memory",
+    `The weights (${mib(weightBytes)}) and the workspace (${mib(workspace)}) leave no room for a KV cache in ` +
+      `${mib(Math.max(0, budget))} (--gpu-memory-utilization ${config.gpuMemoryUtilization}; ${mib(device.availableMemory)} of ${mib(device.totalMemory)} available). ` +
+      `${advice} or take a smaller model.`,
+    flag,
+  );
 }
 
 /** The context that is sure to be kept: what was not asked for is shortened rather than refused. */
@@ -129,11 +184,12 @@ function shortestLen({ config }: MemoryPlanInput, modelLen: number): number {
 }
 
 function defaultBlocks(
-  { config }: MemoryPlanInput,
+  { config, device }: MemoryPlanInput,
   room: number,
   bytesPerBlock: number,
   blocksOfOne: number,
 ): number {
+  if (!device.hostMemory) return clampBlocks(room / bytesPerBlock);
   const usual = clampBlocks(
     Math.min(DEFAULT_HOST_KV_BYTES, room / 2) / bytesPerBlock,
   );
@@ -183,7 +239,7 @@ function tooLong(
 }
 
 function sizesOf(
-  { config }: MemoryPlanInput,
+  { config, device }: MemoryPlanInput,
   maxModelLen: number,
   numBlocks: number,
 ): RunnerSizes {
@@ -195,8 +251,13 @@ function sizesOf(
     maxModelLen,
     maxBlocksPerSeq: blocksFor(maxModelLen),
     numBlocks,
-    logitsRows: Math.min(maxNumSamples, MAX_LOGITS_ROWS),
+    logitsRows: logitsRows(maxNumSamples, device),
   };
+}
+
+function logitsRows(samples: number, { hostMemory }: DeviceMemory): number {
+  const most = hostMemory ? MAX_HOST_LOGITS_ROWS : MAX_DEVICE_LOGITS_ROWS;
+  return Math.min(samples, most);
 }
 
 function numSamples(config: MemoryPlanInput["config"]): number {
@@ -206,23 +267,23 @@ function numSamples(config: MemoryPlanInput["config"]): number {
   );
 }
 
-/** Activations, rope tables, token histories, prompt lengths, and the arenas. */
-function workspaceBytes(
-  { config, program }: MemoryPlanInput,
-  modelLen: number,
-): number {
-  const samples = numSamples(config);
+/** Activations, logits, rope tables, token histories, prompt lengths, the arenas, and the kernels' own. */
+function workspaceBytes(input: MemoryPlanInput, modelLen: number): number {
+  const { config, program, device } = input;
   const activations =
-    program.tokenColumns * config.maxNumBatchedTokens +
-    program.sampleColumns * Math.min(samples, MAX_LOGITS_ROWS);
+    program.tokenColumns * config.maxNumBatchedTokens * device.activationBytes;
+  const logits = program.sampleColumns * logitsRows(numSamples(config), device);
   let ropeColumns = 0;
   for (const rope of program.ropes)
     ropeColumns += 2 * rope.inverseFrequencies.length;
   const history = config.maxNumSeqs * (modelLen + 1);
-  const words = activations + ropeColumns * modelLen + history;
+  const words = logits + ropeColumns * modelLen + history;
+  const arenas = device.hostMemory ? HOST_ARENAS : DEVICE_ARENAS;
   return (
-    words * ACTIVATION_BYTES +
-    NUM_ARENAS * arenaBytes(config, program, modelLen)
+    activations +
+    words * WORD_BYTES +
+    arenas * arenaBytes(config, program, modelLen) +
+    device.scratchBytes(sizesOf(input, modelLen, 1))
   );
 }
 

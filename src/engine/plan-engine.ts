@@ -30,7 +30,7 @@ export function planEngine(
     maxPositionEmbeddings: model.maxPositionEmbeddings,
     kvCacheDtype,
     weightBytes,
-    availableMemory: description.availableMemory,
+    device: device.memory,
   });
   const info = describe(config, model, description, device.reason, plan, {
     kvCacheDtype,

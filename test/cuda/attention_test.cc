@@ -288,7 +288,8 @@ TEST(attention_walked_items_are_the_same) {
   const auto expected = runStep(world, {chunks, {}});
   underSchedules([&] {
     for (const int walkers : {1, 2, 3, 50})
-      CHECK(sameBits(expected, runStep(world, {chunks, {}, 1 << 20, walkers})), "%d walkers change bits", walkers);
+      CHECK(sameBits(expected, runStep(world, {chunks, {}, 1 << 20, walkers})), "%d walkers change bits",
+            walkers);
   });
 }
 

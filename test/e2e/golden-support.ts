@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { expect } from "vitest";
 import type { PreparedModel } from "../../src/engine/prepare-model.js";
 import { readSafetensorsHeader } from "../../src/loader/safetensors.js";
 import type { KvCacheDType, RunnerSizes } from "../../src/runner/addon.js";
@@ -119,4 +120,28 @@ export function relativeRms(a: Float32Array, b: Float32Array): number {
     norm += (b[i] ?? NaN) ** 2;
   }
   return Math.sqrt(difference / norm);
+}
+
+/** Greedy tokens and their log-probabilities, up to the first whose two best candidates are closer than `margin`: it may come out either way. */
+export function expectContinuation(
+  came: Continuation,
+  golden: GoldenCase,
+  { margin, tolerance }: { margin: number; tolerance: number },
+): void {
+  const unclear = golden.top5.findIndex(
+    ([first, second]) => (first?.[1] ?? 0) - (second?.[1] ?? 0) < margin,
+  );
+  const clear = Math.min(
+    came.tokens.length,
+    unclear < 0 ? golden.greedy_token_ids.length : unclear,
+  );
+  expect(clear).toBeGreaterThan(0);
+  expect(came.tokens.slice(0, clear)).toEqual(
+    golden.greedy_token_ids.slice(0, clear),
+  );
+  for (let i = 0; i < clear; i++)
+    expect(
+      Math.abs((came.logprobs[i] ?? NaN) - (golden.logprobs[i] ?? NaN)),
+      `log-probability of token ${i}`,
+    ).toBeLessThan(tolerance);
 }

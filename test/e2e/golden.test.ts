@@ -5,19 +5,18 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { prepareModel } from "../../src/engine/prepare-model.js";
 import type { Open } from "../native/support.js";
 import {
+  expectContinuation,
   generate,
   goldenCases,
   goldenLogits,
   openModel,
   relativeRms,
 } from "./golden-support.js";
-import type { Continuation, GoldenCase } from "./golden-support.js";
+import type { GoldenCase } from "./golden-support.js";
 
 const MODELS = path.resolve("../shared/models");
 const present = existsSync(MODELS);
 const names = present ? readdirSync(MODELS).sort() : [];
-/** Tokens whose two best candidates are closer than this may come out either way. */
-const CLEAR_MARGIN = 0.01;
 
 if (!present) it.skip("goldens: ../shared/models is missing", () => undefined);
 
@@ -41,7 +40,10 @@ describe.each(["reference", "cpu"])("on %s", (device) => {
       for (const golden of goldenCases(directory)) {
         const length = golden.greedy_token_ids.length;
         const came = generate(opened, golden.prompt_token_ids, length, chunk);
-        expectContinuation(came, golden, int4 ? 4e-3 : 2e-3);
+        expectContinuation(came, golden, {
+          margin: 0.01,
+          tolerance: int4 ? 4e-3 : 2e-3,
+        });
       }
     });
 
@@ -62,23 +64,3 @@ describe.each(["reference", "cpu"])("on %s", (device) => {
     });
   });
 });
-
-function expectContinuation(
-  came: Continuation,
-  golden: GoldenCase,
-  tolerance: number,
-): void {
-  const unclear = golden.top5.findIndex(
-    ([first, second]) => (first?.[1] ?? 0) - (second?.[1] ?? 0) < CLEAR_MARGIN,
-  );
-  const clear = unclear < 0 ? golden.greedy_token_ids.length : unclear;
-  expect(clear).toBeGreaterThan(0);
-  expect(came.tokens.slice(0, clear)).toEqual(
-    golden.greedy_token_ids.slice(0, clear),
-  );
-  for (let i = 0; i < clear; i++)
-    expect(
-      Math.abs((came.logprobs[i] ?? NaN) - (golden.logprobs[i] ?? NaN)),
-      `log-probability of token ${i}`,
-    ).toBeLessThan(tolerance);
-}

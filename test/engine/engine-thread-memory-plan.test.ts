@@ -3,6 +3,7 @@ import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import type { EngineConfig } from "../../src/core/config.js";
 import { planMemory } from "../../src/engine/memory-plan.js";
 import type {
+  DeviceMemory,
   MemoryPlan,
   MemoryPlanInput,
 } from "../../src/engine/memory-plan.js";
@@ -29,9 +30,20 @@ function plan(
     maxPositionEmbeddings: 2048,
     kvCacheDtype: "f32",
     weightBytes: GIB,
-    availableMemory: 16 * GIB,
+    device: hostMemory(16 * GIB),
     ...input,
   });
+}
+
+function hostMemory(availableMemory: number): DeviceMemory {
+  return {
+    totalMemory: 2 * availableMemory,
+    availableMemory,
+    hostMemory: true,
+    activationBytes: 4,
+    pageHeadDim: (headDim) => headDim,
+    scratchBytes: () => 0,
+  };
 }
 
 describe("planMemory", () => {
@@ -54,7 +66,7 @@ describe("planMemory", () => {
     expect(sizes.maxModelLen).toBe(sizes.numBlocks * 16);
     const tight = plan(
       { maxNumSeqs: 1 },
-      { ...wide, availableMemory: 3 * GIB },
+      { ...wide, device: hostMemory(3 * GIB) },
     );
     const left = 0.9 * 3 * GIB - GIB;
     expect(tight.sizes.numBlocks * 128 * 1024).toBeLessThanOrEqual(left / 2);
@@ -100,7 +112,7 @@ describe("planMemory", () => {
   it("names the length that fits when an explicit one does not, and it does fit", () => {
     const input = {
       maxPositionEmbeddings: 2 ** 20,
-      availableMemory: 2 * GIB,
+      device: hostMemory(2 * GIB),
     };
     let message = "";
     try {

@@ -1,11 +1,11 @@
 // gpu.h over the CUDA runtime, which is linked statically and finds the driver at run time, or doesn't.
-#include "../gpu.h"
-
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+#include "../gpu.h"
 
 namespace octavo::gpu {
 namespace {
@@ -96,8 +96,7 @@ int copy(void* to, const void* from, size_t bytes, Stream stream) {
 }
 int copyRows(void* to, size_t toPitch, const void* from, size_t fromPitch, size_t rowBytes, size_t rows,
              Stream stream) {
-  return code(
-      cudaMemcpy2DAsync(to, toPitch, from, fromPitch, rowBytes, rows, cudaMemcpyDefault, stream));
+  return code(cudaMemcpy2DAsync(to, toPitch, from, fromPitch, rowBytes, rows, cudaMemcpyDefault, stream));
 }
 // The runtime copies pageable memory to a buffer of its own before it returns.
 int copyFromPageable(void* to, const void* from, size_t bytes, Stream stream) {

@@ -1,11 +1,9 @@
-// gpu.h over the simulator. A stream is a queue of work that is done on the caller's thread when somebody waits for
-// it, or at once: chosen anew for each piece by OCTAVO_SIM_SEED (default 1), so that copies overtake kernels and
-// kernels overtake copies wherever no event orders them.
+// gpu.h over the simulator. A stream is a queue of work that is done on the caller's thread when somebody
+// waits for it, or at once: chosen anew for each piece by OCTAVO_SIM_SEED (default 1), so that copies
+// overtake kernels and kernels overtake copies wherever no event orders them.
 //
-// OCTAVO_SIM_FAIL_AT_LAUNCH=n makes the n-th kernel of the process fail as a real one does: asynchronously, and for
-// good until the device is reset. OCTAVO_SIM_MEMORY=n gives the device n MiB (default 2048).
-#include "../gpu.h"
-
+// OCTAVO_SIM_FAIL_AT_LAUNCH=n makes the n-th kernel of the process fail as a real one does: asynchronously,
+// and for good until the device is reset. OCTAVO_SIM_MEMORY=n gives the device n MiB (default 2048).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -18,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "../gpu.h"
 #include "simulator.h"
 
 using Work = std::function<void()>;
@@ -41,7 +40,7 @@ struct CUgraphExec_st {
 namespace octavo::gpu {
 namespace {
 
-constexpr int kFailed = 719;       // what CUDA calls an unspecified launch failure
+constexpr int kFailed = 719;  // what CUDA calls an unspecified launch failure
 constexpr int kNoMemory = 2;
 constexpr size_t kAlignment = 256;  // of cudaMalloc
 

@@ -262,7 +262,8 @@ inline V loadThrough(const V* p) {
 constexpr size_t kMostLaunchShared = 99 << 10;  // a block's limit on sm_86
 
 template <class... P, class... A>
-inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream stream, A... args) {
+inline int launch(void (*kernel)(P...), Grid grid, int threads, size_t sharedBytes, Stream stream,
+                  A... args) {
   if (sharedBytes > kMostLaunchShared) throw sim::Fault("more shared memory than a block of sm_86 may have");
   const sim::Dim3 size{grid.x, grid.y, grid.z};
   const auto work = [=] {
