@@ -1,7 +1,7 @@
 import { loadAddon } from "../../runner/addon.js";
 import type { DeviceInfo } from "../../runner/addon.js";
 import { translated } from "../../runner/native-runner.js";
-import { chooseDevice } from "../../engine/devices.js";
+import { chooseDevice } from "../../engine/choose-device.js";
 import { SERVE_FLAGS } from "../serve-flags.js";
 import type { BuildFacts } from "./build.js";
 import { messageOf } from "./build.js";
@@ -48,7 +48,8 @@ function reasonAgainst(
 /** What `--device auto` would take, and why. */
 export function autoDevice(): { name: string; reason: string | null } | null {
   try {
-    return chooseDevice("auto");
+    const { description, reason } = chooseDevice(loadAddon(), "auto", 0);
+    return { name: description.device, reason };
   } catch {
     return null;
   }
