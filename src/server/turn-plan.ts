@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Constraint, GrammarRef } from "../core/constraint.js";
+import type { Constraint } from "../core/constraint.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import {
   beginsReasoning,
@@ -76,13 +76,16 @@ export class TurnPlan {
       prompt,
       options,
       tokensIn(markersNeeded(options), tokenizer),
-      begun
-        ? await afterReasoning(
-            tokenizer,
-            reasoning.end,
-            null,
-            reasoningBudget?.tokens ?? null,
-          )
+      begun && reasoningBudget !== null
+        ? {
+            grammar: null,
+            startAfter: await markerTokens(
+              reasoning.end,
+              tokenizer,
+              reasoningBudget.param,
+            ),
+            freeTokens: reasoningBudget.tokens,
+          }
         : null,
       calls?.shortIds ?? false,
     );
@@ -108,18 +111,39 @@ function beginReasoning(format: ReasoningFormat, prompt: string): string {
   return decided ? prompt : `${prompt}${format.start}\n`;
 }
 
-/** The grammar from the end of the reasoning on, which comes after `budget` tokens at the latest. */
-async function afterReasoning(
+/** What may stand before a marker, and be one token with its beginning. */
+const CONTEXTS = ["\n", ".", "a", " ", "}"];
+
+/**
+ * The tokens of a marker as they come in an output, whatever stands before it. Errors: 400 naming `param` where the
+ * tokenizer spells it now so, now otherwise: nobody could tell from the tokens where it is.
+ */
+async function markerTokens(
+  marker: string,
   tokenizer: Tokenizer,
-  end: string,
-  grammar: GrammarRef | null,
-  budget: number | null,
-): Promise<Constraint | null> {
-  if (grammar === null && budget === null) return null;
-  const startAfter = Array.from(
-    await tokenizer.encode(end, { addSpecialTokens: false }),
+  param: string,
+): Promise<number[]> {
+  const single = tokenizer.tokenToId(marker);
+  if (single !== null) return [single];
+  const [first = [], ...others] = await Promise.all(
+    CONTEXTS.map(async (context) =>
+      Array.from(
+        await tokenizer.encode(context + marker, { addSpecialTokens: false }),
+      ),
+    ),
   );
-  return { grammar, startAfter, freeTokens: budget };
+  for (let length = 1; length <= first.length; length++) {
+    const tail = first.slice(-length);
+    if (tokenizer.decode(tail) !== marker) continue;
+    const same = others.every((ids) =>
+      tail.every((id, i) => ids.at(i - length) === id),
+    );
+    if (same) return tail;
+  }
+  throw unsupportedField(
+    param,
+    `this model's tokenizer has no token for ${marker}, so that the end of its reasoning cannot be seen in time`,
+  );
 }
 
 /** Special tokens that are part of one of these texts. */
