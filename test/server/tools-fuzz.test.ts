@@ -1,4 +1,5 @@
 /** Bodies with tools and blocks, damaged in random places: answers and refusals, never a failure. */
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { says, ScriptedEngine, serve, TOOL_TEMPLATE } from "./support.js";
@@ -121,7 +122,7 @@ it.each([
       async (changes) => {
         let damaged: unknown = body;
         for (const [path, value] of changes)
-          if (places(damaged).some((place) => `${place}` === `${path}`))
+          if (places(damaged).some((place) => isDeepStrictEqual(place, path)))
             damaged = replaced(damaged, path, value);
         const { statusCode } = await post(url, damaged);
         expect([200, 400, 404]).toContain(statusCode);
