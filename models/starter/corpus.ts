@@ -2,15 +2,17 @@
  * Writes what train.py trains on: the tokenizer with its chat template, and rows of token ids.
  *
  *     npx tsx models/starter/corpus.ts [--out build/starter] [--rows 60000] [--long-rows 4000] [--seed 1]
+ *         [--tokenizer models/starter/tokenizer.json]
  *
+ * --tokenizer keeps a tokenizer instead of training one: a checkpoint goes on only with its own.
  * Everything is made by the project from the seed; the same command gives the same bytes.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "tokenizers";
-import { byteLetters, tokenizerJson, trainBpe } from "./corpus/bpe.js";
+import { tokenizerJson, trainBpe } from "./corpus/bpe.js";
 import { Voice, type Dialogue } from "./corpus/dialogue.js";
 import { dialogue, plainText } from "./corpus/mixture.js";
 
@@ -163,7 +165,7 @@ async function single(tokenizer: Tokenizer, text: string): Promise<number> {
   return id;
 }
 
-function writeTokenizer(out: string, seed: number): void {
+function trainTokenizer(seed: number): unknown {
   const voice = new Voice(seed, false, 7);
   const strip = new RegExp(
     SPECIAL.map((token) => token.replace(/[|]/g, "\\|")).join("|"),
@@ -175,10 +177,19 @@ function writeTokenizer(out: string, seed: number): void {
   const bpe = trainBpe(texts, VOCAB - SPECIAL.length);
   if (bpe.pieces.length + SPECIAL.length !== VOCAB)
     throw new Error(`the corpus has too few pairs for ${VOCAB} tokens`);
-  writeFileSync(
-    join(out, "tokenizer.json"),
-    `${JSON.stringify(tokenizerJson(bpe, SPECIAL, BOS), null, 1)}\n`,
-  );
+  return tokenizerJson(bpe, SPECIAL, BOS);
+}
+
+/** @param kept a tokenizer.json to take as it is; without one it is trained */
+function writeTokenizer(
+  out: string,
+  seed: number,
+  kept: string | undefined,
+): void {
+  const path = join(out, "tokenizer.json");
+  if (kept !== undefined) copyFileSync(kept, path);
+  else
+    writeFileSync(path, `${JSON.stringify(trainTokenizer(seed), null, 1)}\n`);
   const config = {
     add_bos_token: true,
     add_prefix_space: false,
@@ -215,9 +226,7 @@ function writeTokenizer(out: string, seed: number): void {
     join(out, "generation_config.json"),
     `${JSON.stringify(generation, null, 2)}\n`,
   );
-  console.log(
-    `tokenizer: ${VOCAB} tokens, of which ${byteLetters().length} bytes and ${bpe.merges.length} merges`,
-  );
+  console.log(`${path}: ${VOCAB} tokens`);
 }
 
 async function main(): Promise<void> {
@@ -227,12 +236,13 @@ async function main(): Promise<void> {
       rows: { type: "string", default: "60000" },
       "long-rows": { type: "string", default: "4000" },
       seed: { type: "string", default: "1" },
+      tokenizer: { type: "string" },
     },
   });
   const { out } = values;
   const seed = Number(values.seed);
   mkdirSync(out, { recursive: true });
-  writeTokenizer(out, seed);
+  writeTokenizer(out, seed, values.tokenizer);
   const tokenizer = Tokenizer.fromFile(join(out, "tokenizer.json"));
   const encoded = async (text: string): Promise<number[]> =>
     (

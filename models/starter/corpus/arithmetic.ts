@@ -1,15 +1,28 @@
-import {
-  ask,
-  fill,
-  typed,
-  type Phrasings,
-  type Turn,
-  type Voice,
-} from "./dialogue.js";
+import { ask, fill, typed, type Turn, type Voice } from "./dialogue.js";
+import { phrasings } from "./phrasing.js";
 import { FRUITS, NAMES } from "./words.js";
 
-const PLUS: Phrasings = {
-  train: [
+const PLUS = phrasings({
+  nouns: [
+    "{a} + {b}",
+    "{a} plus {b}",
+    "{a}+{b}",
+    "the sum of {a} and {b}",
+    "{a} and {b} together",
+    "the result of {a} + {b}",
+    "the value of {a} + {b}",
+  ],
+  commands: [
+    "add {a} and {b}",
+    "add {b} to {a}",
+    "calculate {a} + {b}",
+    "compute {a} + {b}",
+    "work out {a} + {b}",
+    "solve {a} + {b}",
+    "sum {a} and {b}",
+    "calculate {a} plus {b}",
+  ],
+  sentences: [
     "What is {a} + {b}?",
     "What is {a} plus {b}?",
     "What's {a} + {b}?",
@@ -36,10 +49,29 @@ const PLUS: Phrasings = {
     "I need the sum of {a} and {b}.",
     "{a} plus {b} is what?",
   ],
-};
+});
 
-const MINUS: Phrasings = {
-  train: [
+const MINUS = phrasings({
+  nouns: [
+    "{a} - {b}",
+    "{a} minus {b}",
+    "{a}-{b}",
+    "the difference of {a} and {b}",
+    "{a} less {b}",
+    "the result of {a} - {b}",
+    "the value of {a} - {b}",
+  ],
+  commands: [
+    "subtract {b} from {a}",
+    "take {b} from {a}",
+    "take {b} away from {a}",
+    "calculate {a} - {b}",
+    "compute {a} - {b}",
+    "work out {a} - {b}",
+    "solve {a} - {b}",
+    "calculate {a} minus {b}",
+  ],
+  sentences: [
     "What is {a} - {b}?",
     "What is {a} minus {b}?",
     "What's {a} - {b}?",
@@ -66,10 +98,26 @@ const MINUS: Phrasings = {
     "I need {a} minus {b}.",
     "{a} minus {b} is what?",
   ],
-};
+});
 
-const TIMES: Phrasings = {
-  train: [
+const TIMES = phrasings({
+  nouns: [
+    "{a} * {b}",
+    "{a} times {b}",
+    "{a}*{b}",
+    "{a} x {b}",
+    "the product of {a} and {b}",
+    "the result of {a} * {b}",
+  ],
+  commands: [
+    "multiply {a} by {b}",
+    "multiply {a} and {b}",
+    "calculate {a} * {b}",
+    "compute {a} * {b}",
+    "work out {a} * {b}",
+    "calculate {a} times {b}",
+  ],
+  sentences: [
     "What is {a} * {b}?",
     "What is {a} times {b}?",
     "What's {a} x {b}?",
@@ -87,7 +135,7 @@ const TIMES: Phrasings = {
     "Can you tell me what {a} * {b} is?",
     "{a} times {b} is what?",
   ],
-};
+});
 
 /** One in ten pairs of numbers is kept for the eval. */
 export function isHeldOutPair(a: number, b: number): boolean {

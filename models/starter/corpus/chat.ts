@@ -6,6 +6,7 @@ import {
   type Turn,
   type Voice,
 } from "./dialogue.js";
+import { phrasings } from "./phrasing.js";
 import * as words from "./words.js";
 
 /** One question with its answers; every phrasing is one that people would type. */
@@ -731,8 +732,9 @@ const CAPITALS: Record<string, string> = {
   England: "London",
   India: "New Delhi",
 };
-const CAPITAL_OF: Phrasings = {
-  train: [
+const CAPITAL_OF = phrasings({
+  nouns: ["the capital of {x}", "the capital city of {x}"],
+  sentences: [
     "What is the capital of {x}?",
     "What's the capital of {x}?",
     "Capital of {x}?",
@@ -741,7 +743,7 @@ const CAPITAL_OF: Phrasings = {
     "Name the capital of {x}.",
   ],
   heldout: ["Do you know the capital of {x}?", "Which is the capital of {x}?"],
-};
+});
 
 const OPPOSITES: readonly (readonly [string, string])[] = [
   ["big", "small"],
@@ -763,8 +765,9 @@ const OPPOSITES: readonly (readonly [string, string])[] = [
   ["loud", "quiet"],
   ["rich", "poor"],
 ];
-const OPPOSITE_OF: Phrasings = {
-  train: [
+const OPPOSITE_OF = phrasings({
+  nouns: ["the opposite of {x}", "the opposite of the word {x}"],
+  sentences: [
     "What is the opposite of {x}?",
     "Opposite of {x}?",
     "Tell me the opposite of {x}.",
@@ -775,7 +778,7 @@ const OPPOSITE_OF: Phrasings = {
     "Do you know the opposite of {x}?",
     "Which word is the opposite of {x}?",
   ],
-};
+});
 
 const COMMON: readonly Topic[] = [
   {
@@ -907,13 +910,75 @@ const UNKNOWN_ANSWERS = [
   "I am sorry, I don't know. A larger model could tell you.",
 ];
 
+const EXPLAIN = [
+  "What is {}?",
+  "What's {}?",
+  "Explain {}.",
+  "Can you explain {}?",
+  "Please explain {}.",
+  "Tell me about {}.",
+  "Describe {}.",
+  "What do you know about {}?",
+  "Tell me what {} is.",
+  "What does {} do?",
+  "Do you know {}?",
+  "I want to know what {} is.",
+  "Help me understand {}.",
+  "Could you explain {} to me?",
+  "What exactly is {}?",
+  "What is meant by {}?",
+  "Can you tell me what {} is?",
+  "I want to learn about {}.",
+];
+const HOW = [
+  "How do I {}?",
+  "How can I {}?",
+  "How to {}?",
+  "Tell me how to {}.",
+  "Can you tell me how to {}?",
+  "What must I do to {}?",
+  "I want to {}.",
+  "Show me how to {}.",
+  "How does one {}?",
+  "What do I need to {}?",
+  "Please tell me how to {}.",
+  "I would like to {}.",
+];
+
+/** "What is X?" and "How do I X?" in the other ways to ask the same. */
+function widened({ ask: { train, heldout }, answers }: Topic): Topic {
+  const more = train.flatMap((question) => {
+    const what = /^What is (.+)\?$/.exec(question)?.[1];
+    const how = /^How (?:do|can) I (.+)\?$/.exec(question)?.[1];
+    const leads = what === undefined ? HOW : EXPLAIN;
+    const thing = what ?? how;
+    return thing === undefined
+      ? []
+      : leads.map((lead) => lead.replace("{}", thing));
+  });
+  return {
+    ask: {
+      train: [
+        ...train,
+        ...more.filter((question) => !heldout.includes(question)),
+      ],
+      heldout,
+    },
+    answers,
+  };
+}
+
+const OCTAVO_TOPICS = OCTAVO.map(widened);
+
 export function smallTalk(voice: Voice): Turn {
   const topic = voice.pick(SMALL_TALK);
   return ask(typed(voice, voice.phrase(topic.ask)), voice.pick(topic.answers));
 }
 
 export function aboutOctavo(voice: Voice): Turn {
-  const topic = voice.chance(0.2) ? (OCTAVO[0] as Topic) : voice.pick(OCTAVO);
+  const topic = voice.chance(0.2)
+    ? (OCTAVO_TOPICS[0] as Topic)
+    : voice.pick(OCTAVO_TOPICS);
   return ask(typed(voice, voice.phrase(topic.ask)), voice.pick(topic.answers));
 }
 
@@ -979,8 +1044,9 @@ const MY_NAME: Phrasings = {
   ],
   heldout: ["Hello! I am {name}.", "Hey, my name is {name}."],
 };
-const WHAT_NAME: Phrasings = {
-  train: [
+const WHAT_NAME = phrasings({
+  nouns: ["my name"],
+  sentences: [
     "What is my name?",
     "Do you know my name?",
     "Who am I?",
@@ -989,7 +1055,7 @@ const WHAT_NAME: Phrasings = {
     "Can you say my name?",
   ],
   heldout: ["Can you tell me my name?", "Do you still know my name?"],
-};
+});
 
 /** Says a name, and sometimes asks for it at once; later turns may ask again. */
 export function introduction(voice: Voice): Turn {

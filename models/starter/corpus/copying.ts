@@ -3,55 +3,133 @@ import {
   fill,
   listed,
   typed,
+  upperFirst,
   type Phrasings,
   type Turn,
   type Voice,
 } from "./dialogue.js";
+import { phrasings } from "./phrasing.js";
 import * as words from "./words.js";
 
-const REPEAT: Phrasings = {
-  train: [
-    "Repeat after me: {x}",
-    "Repeat: {x}",
-    "Say {x}",
-    "Say this: {x}",
-    "Copy this: {x}",
-    "Copy this text: {x}",
-    "Echo {x}",
-    "Repeat this exactly: {x}",
-    "Write {x}",
-    "Please repeat: {x}",
-    "Write this down: {x}",
-    "Repeat the following: {x}",
-    "Type this: {x}",
-    "Say exactly this: {x}",
-    "Repeat these words: {x}",
+/** Leads, verbs and objects of a request, put together in every way. */
+function requests(
+  verbs: readonly string[],
+  objects: readonly string[],
+  heldout: readonly string[],
+): Phrasings {
+  const leads = [
+    "",
+    "",
+    "please ",
+    "can you ",
+    "could you ",
+    "now ",
+    "would you ",
+    "I want you to ",
+    "can you please ",
+    "you must ",
+    "let's ",
+    "I need you to ",
+  ];
+  const train = leads.flatMap((lead) =>
+    verbs.flatMap((verb) =>
+      objects.flatMap((object) => {
+        const start = upperFirst(`${lead}${verb}${object}`);
+        const asks = /^(Can|Could|Would)/.test(start);
+        return asks
+          ? [`${start}: {x}`, `${start}? {x}`]
+          : [`${start}: {x}`, `${start}: {x}`, `${start}. {x}`];
+      }),
+    ),
+  );
+  return {
+    train: train.filter((text) => !heldout.includes(text)),
+    heldout,
+  };
+}
+
+const REPEAT = requests(
+  [
+    "repeat",
+    "say",
+    "copy",
+    "echo",
+    "write",
+    "type",
+    "print",
+    "write down",
+    "give back",
+    "read out",
+    "send back",
+    "output",
   ],
-  heldout: [
+  [
+    "",
+    " this",
+    " after me",
+    " the following",
+    " the words",
+    " this text",
+    " this exactly",
+    " exactly this",
+    " this line",
+    " these words",
+    " what follows",
+    " the text",
+    " my words",
+    " this sentence",
+  ],
+  [
     "Please say the following: {x}",
     "Copy these words exactly: {x}",
     "Can you repeat this? {x}",
     "Write the following: {x}",
   ],
-};
+);
 
-const REVERSE: Phrasings = {
-  train: [
-    "Reverse this list: {x}",
-    "Reverse the list {x}.",
-    "Reverse: {x}",
-    "Say these backwards: {x}",
-    "Turn this list around: {x}",
-    "Reverse the order: {x}",
-    "Write this list in reverse: {x}",
-    "Give me these in reverse order: {x}",
+const REVERSE = requests(
+  ["reverse", "turn around", "flip"],
+  [
+    "",
+    " these",
+    " this",
+    " this list",
+    " the list",
+    " the order",
+    " the order of this list",
+    " the words",
+    " the following",
+    " the following list",
+    " the order of these words",
+    " everything in this list",
+    " the items",
   ],
-  heldout: [
+  [
     "Please reverse these: {x}",
     "Put this list in reverse order: {x}",
     "Write these words backwards: {x}",
   ],
-};
+);
+
+const BACKWARDS = requests(
+  ["write", "say", "put", "list", "repeat", "give me", "copy"],
+  [
+    " this",
+    " this list",
+    " these words",
+    " the list",
+    " the words",
+    " the following",
+    " these items",
+    " them",
+  ].flatMap((object) => [
+    `${object} backwards`,
+    `${object} in reverse`,
+    `${object} in reverse order`,
+    `${object} the other way round`,
+  ]),
+  REVERSE.heldout,
+);
 
 const SYLLABLES =
   "ba be bi bo bu da de di do du fa fe fi ka ke ki ko la le li lo lu ma me mi mo na ne no pa pe po ra re ri ro sa se si so ta te ti to va ve vi zo".split(
@@ -70,9 +148,9 @@ function madeUp(voice: Voice): string {
 
 function anyWord(voice: Voice): string {
   const kind = voice.uniform();
-  if (kind < 0.55) return voice.pick(words.ALL_WORDS);
-  if (kind < 0.7) return voice.pick(words.NAMES);
-  if (kind < 0.8) return voice.pick(words.CITIES);
+  if (kind < 0.45) return voice.pick(words.ALL_WORDS);
+  if (kind < 0.6) return voice.pick(words.NAMES);
+  if (kind < 0.7) return voice.pick(words.CITIES);
   if (kind < 0.9) return madeUp(voice);
   return String(voice.integer(0, 999));
 }
@@ -120,7 +198,9 @@ export function reversing(voice: Voice): Turn {
     anyWord(voice),
   );
   const separator = voice.chance(0.75) ? ", " : " ";
-  const question = fill(voice.phrase(REVERSE), { x: items.join(separator) });
+  const question = fill(voice.phrase(voice.chance(0.5) ? REVERSE : BACKWARDS), {
+    x: items.join(separator),
+  });
   return ask(question, [...items].reverse().join(separator));
 }
 
@@ -149,19 +229,18 @@ const NUMBERS = [
   "nine",
   "ten",
 ];
-const NAME_SOME: Phrasings = {
-  train: [
-    "List {n} {kind}.",
-    "Name {n} {kind}.",
-    "Give me {n} {kind}.",
-    "Tell me {n} {kind}.",
-    "Can you name {n} {kind}?",
-    "Write a list of {n} {kind}.",
-    "I need {n} {kind}.",
-    "Write {n} {kind}.",
+const NAME_SOME = phrasings({
+  nouns: ["{n} {kind}", "a list of {n} {kind}", "the names of {n} {kind}"],
+  commands: [
+    "list {n} {kind}",
+    "name {n} {kind}",
+    "write {n} {kind}",
+    "write down {n} {kind}",
+    "make a list of {n} {kind}",
+    "give me {n} {kind}",
   ],
   heldout: ["Can you list {n} {kind}?", "Please name {n} {kind} for me."],
-};
+});
 
 export function listing(voice: Voice): Turn {
   if (voice.chance(0.25)) return counting(voice);

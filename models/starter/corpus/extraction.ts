@@ -1,6 +1,7 @@
 import {
   ask,
   fill,
+  upperFirst,
   withArticles,
   type Phrasings,
   type Turn,
@@ -218,25 +219,58 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
+const WANTED = [
+  "extract {keys} as JSON",
+  "give me {keys} as JSON",
+  "return {keys} as JSON",
+  "write {keys} as JSON",
+  "find {keys} and answer in JSON",
+  "get {keys} as a JSON object",
+  "write {keys} as a JSON object",
+  "return JSON with {keys}",
+  "make a JSON object with {keys}",
+  "give {keys} in JSON",
+  "list {keys} as JSON",
+  "put {keys} into JSON",
+  "read off {keys} as JSON",
+  "answer with JSON that has {keys}",
+  "extract {keys} in JSON format",
+  "output {keys} as JSON",
+  "turn it into JSON with {keys}",
+];
+const TEXT_AFTER = [
+  ": {text}",
+  " from this: {text}",
+  " from this sentence: {text}",
+  " from the text: {text}",
+  ". {text}",
+  ".\n{text}",
+  ". Text: {text}",
+  " for this: {text}",
+  " from: {text}",
+];
+const POLITE = [
+  "",
+  "",
+  "",
+  "please ",
+  "can you ",
+  "could you ",
+  "now ",
+  "I want you to ",
+];
+
 const REQUESTS: Phrasings = {
-  train: [
-    "Extract {keys} as JSON: {text}",
-    "Extract {keys} as JSON from this sentence: {text}",
-    "Give me {keys} as JSON. {text}",
-    "{text} Extract {keys} as JSON.",
-    "Find {keys} in this text and answer in JSON: {text}",
-    "Return JSON with {keys}: {text}",
-    "Turn this into JSON with the keys {keys}: {text}",
-    "{text} Return JSON with {keys}.",
-    "Write {keys} as a JSON object: {text}",
-    "Read this and give {keys} as JSON: {text}",
-    "JSON with {keys} please: {text}",
-    "From the text, extract {keys} as a JSON object. Text: {text}",
-    "Make JSON with {keys} from: {text}",
-    "What are {keys}? Answer in JSON. {text}",
-    "{text}\nGive {keys} as JSON.",
-    "Extract {keys}. Answer with JSON only.\n{text}",
-  ],
+  train: POLITE.flatMap((lead) =>
+    WANTED.flatMap((wanted) => {
+      const request = upperFirst(`${lead}${wanted}`);
+      const end = /^C/.test(request) && lead.startsWith("c") ? "?" : ".";
+      return [
+        ...TEXT_AFTER.map((after) => request + after),
+        ...[" ", " ", "\n"].map((gap) => `{text}${gap}${request}${end}`),
+      ];
+    }),
+  ),
   heldout: [
     "Please extract {keys} as JSON: {text}",
     "Return a JSON object with {keys} for this text: {text}",
@@ -244,6 +278,19 @@ const REQUESTS: Phrasings = {
     "Read the text and extract {keys} as JSON. {text}",
   ],
 };
+
+/** What may stand around the sentence, and says nothing about the record. */
+const BEFORE = [
+  "Note: ",
+  "News: ",
+  "Good morning. ",
+  "Hi team. ",
+  "By the way: ",
+  "Hello! ",
+  "FYI: ",
+  "Today: ",
+];
+const AFTER = [" Thank you.", " See you!", " That is all.", " Best wishes."];
 
 function clock(voice: Voice): string {
   const hour = voice.integer(7, 22);
@@ -263,7 +310,10 @@ export function json(value: unknown): string {
 export function extraction(voice: Voice): Turn {
   const kind = voice.pick(KINDS);
   const values = kind.draw(voice);
-  const text = withArticles(fill(voice.phrase(kind.sentences), values));
+  const sentence = withArticles(fill(voice.phrase(kind.sentences), values));
+  const before = voice.chance(0.12) ? voice.pick(BEFORE) : "";
+  const after = voice.chance(0.08) ? voice.pick(AFTER) : "";
+  const text = before + sentence + after;
   const all = Object.keys(values);
   const chosen = voice.chance(0.65)
     ? all

@@ -31,16 +31,16 @@ const PLAIN: readonly Weighted[] = [
   { weight: 5, make: multiplication },
   { weight: 2, make: wordProblem },
   { weight: 1, make: largeNumbers },
-  { weight: 17, make: repeating },
-  { weight: 7, make: reversing },
+  { weight: 22, make: repeating },
+  { weight: 8, make: reversing },
   { weight: 6, make: listing },
-  { weight: 18, make: extraction },
-  { weight: 7, make: smallTalk },
+  { weight: 20, make: extraction },
+  { weight: 8, make: smallTalk },
   { weight: 6, make: aboutOctavo },
   { weight: 3, make: knowledge },
   { weight: 3, make: unknown },
   { weight: 2, make: introduction },
-  { weight: 6, make: story },
+  { weight: 4, make: story },
   { weight: 1, make: (voice) => missingTool(voice, []) },
 ];
 
@@ -96,7 +96,7 @@ export function dialogue(voice: Voice, turns: number): Dialogue {
         .replace("{city}", voice.pick(CITIES))
         .replace("{name}", voice.pick(NAMES)),
     });
-  if (!voice.chance(0.22)) {
+  if (!voice.chance(0.25)) {
     for (let i = 0; i < turns; i++) messages.push(...draw(voice, PLAIN));
     return { messages };
   }

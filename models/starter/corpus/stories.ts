@@ -3,10 +3,10 @@ import {
   typed,
   upperFirst,
   withArticles,
-  type Phrasings,
   type Turn,
   type Voice,
 } from "./dialogue.js";
+import { phrasings } from "./phrasing.js";
 import * as words from "./words.js";
 
 /** The person or animal that a story is about. */
@@ -268,8 +268,24 @@ const PLOTS: readonly Plot[] = [
   ],
 ];
 
-const REQUESTS: Phrasings = {
-  train: [
+const REQUESTS = phrasings({
+  nouns: [
+    "a story",
+    "a short story",
+    "a little story",
+    "a nice story",
+    "a bedtime story",
+  ],
+  commands: [
+    "tell me a story",
+    "tell a story",
+    "write a story",
+    "make up a story",
+    "tell me a short story",
+    "write a short story",
+    "read me a story",
+  ],
+  sentences: [
     "Tell me a story.",
     "Tell me a short story.",
     "Can you tell me a story?",
@@ -294,9 +310,23 @@ const REQUESTS: Phrasings = {
     "I would love to hear a story.",
     "Read me a story.",
   ],
-};
-const REQUESTS_ABOUT: Phrasings = {
-  train: [
+});
+const REQUESTS_ABOUT = phrasings({
+  nouns: [
+    "a story about a {kind}",
+    "a short story about a {kind}",
+    "a story about a {kind} called {name}",
+    "the story of a {kind}",
+    "a little story about {name} the {kind}",
+  ],
+  commands: [
+    "tell me a story about a {kind}",
+    "write a story about a {kind}",
+    "make up a story about a {kind} called {name}",
+    "tell a short story about a {kind}",
+    "write a little story about a {kind} named {name}",
+  ],
+  sentences: [
     "Tell me a story about a {kind}.",
     "Write a story about a {kind}.",
     "Can you tell me a story about a {kind}?",
@@ -315,7 +345,7 @@ const REQUESTS_ABOUT: Phrasings = {
     "I would like to hear a story about a {kind}.",
     "Could you write a story about a {kind} called {name}?",
   ],
-};
+});
 
 function hero(voice: Voice): Hero {
   const kind = voice.chance(0.35)

@@ -7,6 +7,7 @@ import {
   type Voice,
 } from "./dialogue.js";
 import { json } from "./extraction.js";
+import { phrasings } from "./phrasing.js";
 import * as words from "./words.js";
 
 type Arguments = Record<string, string | number>;
@@ -48,8 +49,32 @@ export const FAMILIES: readonly Family[] = [
       },
     },
     draw: (voice) => ({ city: voice.pick(words.CITIES) }),
-    requests: {
-      train: [
+    requests: phrasings({
+      nouns: [
+        "the weather in {city}",
+        "the temperature in {city}",
+        "the current weather in {city}",
+        "the weather for {city}",
+        "the weather of today in {city}",
+      ],
+      clauses: [
+        "what the weather is like in {city}",
+        "how the weather is in {city}",
+        "how warm it is in {city}",
+        "how cold it is in {city}",
+        "if it is raining in {city}",
+        "if it rains in {city}",
+        "whether it is sunny in {city}",
+        "how hot it is in {city}",
+      ],
+      commands: [
+        "check the weather in {city}",
+        "look up the weather in {city}",
+        "get the weather in {city}",
+        "find the weather for {city}",
+        "check how warm it is in {city}",
+      ],
+      sentences: [
         "What is the weather in {city}?",
         "What's the weather like in {city}?",
         "How is the weather in {city}?",
@@ -72,7 +97,7 @@ export const FAMILIES: readonly Family[] = [
         "Is it warm in {city}?",
         "Please tell me how the weather is in {city}.",
       ],
-    },
+    }),
     followUps: [
       "And in {city}?",
       "What about {city}?",
@@ -117,8 +142,26 @@ export const FAMILIES: readonly Family[] = [
       );
       return { expression: `${a} ${operator} ${b}` };
     },
-    requests: {
-      train: [
+    requests: phrasings({
+      nouns: [
+        "{expression}",
+        "the result of {expression}",
+        "the value of {expression}",
+      ],
+      clauses: [
+        "how much {expression} is",
+        "what {expression} is",
+        "what {expression} makes",
+      ],
+      commands: [
+        "calculate {expression}",
+        "compute {expression}",
+        "work out {expression}",
+        "solve {expression}",
+        "use the calculator for {expression}",
+        "evaluate {expression}",
+      ],
+      sentences: [
         "What is {expression}?",
         "Calculate {expression}.",
         "How much is {expression}?",
@@ -138,7 +181,7 @@ export const FAMILIES: readonly Family[] = [
         "I want to know {expression}.",
         "How much does {expression} make?",
       ],
-    },
+    }),
     followUps: ["And {expression}?", "What about {expression}?"],
     result: (_, given) => {
       const [a = "0", operator = "+", b = "1"] = String(given.expression).split(
@@ -172,8 +215,27 @@ export const FAMILIES: readonly Family[] = [
       },
     },
     draw: (voice) => ({ city: voice.pick(words.CITIES) }),
-    requests: {
-      train: [
+    requests: phrasings({
+      nouns: [
+        "the time in {city}",
+        "the current time in {city}",
+        "the local time in {city}",
+        "the hour in {city}",
+      ],
+      clauses: [
+        "what time it is in {city}",
+        "how late it is in {city}",
+        "what the time is in {city}",
+        "which time it is in {city}",
+        "what the clock says in {city}",
+      ],
+      commands: [
+        "check the time in {city}",
+        "look up the time in {city}",
+        "get the time in {city}",
+        "look at the clock in {city}",
+      ],
+      sentences: [
         "What time is it in {city}?",
         "What's the time in {city}?",
         "Tell me the time in {city}.",
@@ -190,7 +252,7 @@ export const FAMILIES: readonly Family[] = [
         "Please tell me the current time in {city}.",
         "Can you look up the time in {city}?",
       ],
-    },
+    }),
     followUps: ["And in {city}?", "What about {city}?", "And {city}?"],
     result: (voice) => ({
       time: `${String(voice.integer(0, 23)).padStart(2, "0")}:${String(voice.integer(0, 59)).padStart(2, "0")}`,
@@ -208,8 +270,17 @@ export const FAMILIES: readonly Family[] = [
       },
     },
     draw: (voice) => ({ minutes: voice.integer(1, 90) }),
-    requests: {
-      train: [
+    requests: phrasings({
+      commands: [
+        "set a timer for {minutes} minutes",
+        "start a timer for {minutes} minutes",
+        "start a timer of {minutes} minutes",
+        "set a {minutes} minute timer",
+        "wake me in {minutes} minutes",
+        "remind me in {minutes} minutes",
+        "run a timer for {minutes} minutes",
+      ],
+      sentences: [
         "Set a timer for {minutes} minutes.",
         "Timer for {minutes} minutes",
         "Start a timer of {minutes} minutes.",
@@ -222,7 +293,7 @@ export const FAMILIES: readonly Family[] = [
         "Can you set a timer for {minutes} minutes?",
         "Start a timer for {minutes} minutes please.",
       ],
-    },
+    }),
     result: () => ({ status: "ok" }),
     say: (given) => `The timer is set for ${given.minutes} minutes.`,
   },
@@ -239,8 +310,17 @@ export const FAMILIES: readonly Family[] = [
     draw: (voice) => ({
       query: `${voice.pick(words.ADJECTIVES)} ${voice.pick([...words.ANIMALS, ...words.THINGS, ...words.FOODS])}${voice.chance(0.4) ? ` in ${voice.pick(words.CITIES)}` : ""}`,
     }),
-    requests: {
-      train: [
+    requests: phrasings({
+      commands: [
+        "search the web for {query}",
+        "search for {query}",
+        "look up {query}",
+        "find pages about {query}",
+        "look for {query} on the web",
+        "google {query}",
+        "find something about {query}",
+      ],
+      sentences: [
         "Search the web for {query}.",
         "Search for {query}.",
         "Look up {query}.",
@@ -253,7 +333,7 @@ export const FAMILIES: readonly Family[] = [
         "Please search the web for {query}.",
         "Can you look up {query}?",
       ],
-    },
+    }),
     result: (voice) => ({ pages: voice.integer(1, 40) }),
     say: (given, result) =>
       `I found ${result.pages} pages about ${given.query}.`,
@@ -288,8 +368,16 @@ export const FAMILIES: readonly Family[] = [
         "I have the book",
       ]),
     }),
-    requests: {
-      train: [
+    requests: phrasings({
+      commands: [
+        "send {to} a message: {text}",
+        "tell {to} this: {text}",
+        "write to {to}: {text}",
+        "send a message to {to} that says {text}",
+        "message {to}: {text}",
+        "send {to} the message {text}",
+      ],
+      sentences: [
         "Send {to} a message: {text}.",
         "Tell {to} this: {text}.",
         "Write to {to}: {text}.",
@@ -297,7 +385,7 @@ export const FAMILIES: readonly Family[] = [
         "Message {to}: {text}.",
       ],
       heldout: ["Please send a message to {to}: {text}."],
-    },
+    }),
     result: () => ({ status: "sent" }),
     say: (given) => `I sent the message to ${given.to}.`,
   },
@@ -323,8 +411,16 @@ export const FAMILIES: readonly Family[] = [
         "dance",
       ]),
     }),
-    requests: {
-      train: [
+    requests: phrasings({
+      commands: [
+        "play some {genre}",
+        "play {genre} music",
+        "put on some {genre} music",
+        "play {genre}",
+        "start some {genre} music",
+        "let me hear some {genre}",
+      ],
+      sentences: [
         "Play some {genre}.",
         "Play {genre} music.",
         "I want to hear {genre}.",
@@ -332,7 +428,7 @@ export const FAMILIES: readonly Family[] = [
         "Can you play {genre}?",
       ],
       heldout: ["Please play some {genre} music."],
-    },
+    }),
     result: () => ({ status: "playing" }),
     say: (given) => `Now playing ${given.genre}.`,
   },
@@ -352,8 +448,23 @@ export const FAMILIES: readonly Family[] = [
     draw: (voice) => ({
       product: voice.pick([...words.THINGS, ...words.FOODS]),
     }),
-    requests: {
-      train: [
+    requests: phrasings({
+      nouns: [
+        "the price of the {product}",
+        "the price for the {product}",
+        "the cost of the {product}",
+      ],
+      clauses: [
+        "what the {product} costs",
+        "how much the {product} is",
+        "how much the {product} costs",
+        "what I pay for the {product}",
+      ],
+      commands: [
+        "check the price of the {product}",
+        "look up the price of the {product}",
+      ],
+      sentences: [
         "What does the {product} cost?",
         "How much is the {product}?",
         "What is the price of the {product}?",
@@ -361,7 +472,7 @@ export const FAMILIES: readonly Family[] = [
         "Price of the {product}?",
       ],
       heldout: ["How much does the {product} cost?"],
-    },
+    }),
     followUps: ["And the {product}?", "What about the {product}?"],
     result: (voice) => ({ price: voice.integer(1, 200) }),
     say: (given, result) =>
