@@ -28,6 +28,8 @@ export function pagedEngine(options: PagedOptions = {}): Engine {
 
 /** An engine that computes only as many steps as it is let; aborts get a step of their own to be told of. */
 export class GatedEngine implements HostedEngine {
+  /** Steps that computed something. */
+  numSteps = 0;
   private allowed = 0;
 
   constructor(private readonly inner: Engine) {}
@@ -41,6 +43,11 @@ export class GatedEngine implements HostedEngine {
     this.allowed += steps;
   }
 
+  /** No more steps. */
+  close(): void {
+    this.allowed = 0;
+  }
+
   add(request: Request): void {
     this.inner.add(request);
   }
@@ -52,7 +59,9 @@ export class GatedEngine implements HostedEngine {
 
   step(): HostedStep | null {
     this.allowed--;
-    return this.inner.step();
+    const step = this.inner.step();
+    if (step !== null && step.stats.iterationTokens > 0) this.numSteps++;
+    return step;
   }
 
   checkIntegrity(): void {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { Engine } from "../../src/engine/engine.js";
 import { FakeRunner } from "../../src/runner/fake-runner.js";
+import { parseSeries } from "./series.js";
 import {
   bytes,
   says,
@@ -13,21 +14,6 @@ import {
 
 const URL = "/v1/completions";
 
-/** Series by name and labels (base labels left out) -> value. */
-function parse(text: string): Map<string, number> {
-  const series = new Map<string, number>();
-  for (const line of text.split("\n")) {
-    const match = /^([\w:]+)(?:\{(.*)\})? (\S+)$/.exec(line);
-    if (match === null) continue;
-    const labels = (match[2] ?? "")
-      .split(",")
-      .filter((label) => !/^(model_name|engine)=/.test(label) && label !== "");
-    const name = `${match[1]}${labels.length > 0 ? `{${labels.join(",")}}` : ""}`;
-    series.set(name, Number(match[3]));
-  }
-  return series;
-}
-
 describe("GET /metrics", () => {
   it("counts every request and token once, whatever became of it", async () => {
     const { app, post } = await serve(new ScriptedEngine(says("abc.")));
@@ -38,7 +24,7 @@ describe("GET /metrics", () => {
     expect(response.headers["content-type"]).toMatch(
       /^text\/plain; version=0\.0\.4/,
     );
-    const series = parse(response.body);
+    const series = parseSeries(response.body);
     const expected: Record<string, number> = {
       'vllm:request_success_total{finished_reason="stop"}': 2,
       'vllm:request_success_total{finished_reason="length"}': 1,
@@ -111,7 +97,7 @@ describe("GET /metrics", () => {
     expect(first.usage.prompt_tokens_details.cached_tokens).toBe(0);
     expect(second.usage.prompt_tokens_details.cached_tokens).toBe(48);
     expect(second.choices[0].token_ids).toEqual(first.choices[0].token_ids);
-    const series = parse((await app.inject("/metrics")).body);
+    const series = parseSeries((await app.inject("/metrics")).body);
     expect(series.get("vllm:prefix_cache_queries_total")).toBe(100);
     expect(series.get("vllm:prefix_cache_hits_total")).toBe(48);
     expect(
