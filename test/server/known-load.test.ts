@@ -75,7 +75,7 @@ class Client {
   private take(seen: Seen, event: string): void {
     const data = event.replace(/^data: /, "");
     if (data === "[DONE]") return;
-    const { choices, usage } = JSON.parse(data) as Json;
+    const { choices, usage } = JSON.parse(data);
     if (usage) seen.cachedTokens = usage.prompt_tokens_details.cached_tokens;
     for (const { index, token_ids, finish_reason } of choices) {
       seen.tokens[index] = (seen.tokens[index] ?? 0) + token_ids.length;
