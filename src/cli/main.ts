@@ -2,14 +2,12 @@
 import { Command } from "commander";
 import { OctavoError } from "../core/errors.js";
 import { benchCommand } from "./bench.js";
+import { chatCommand } from "./chat.js";
 import { doctorCommand } from "./doctor.js";
 import { quantizeCommand } from "./quantize.js";
 import { serveCommand } from "./serve-command.js";
 import { refuseUnbuilt } from "./serve-flags.js";
 import { VERSION } from "./version.js";
-
-/** Commands of the design that nothing stands behind yet. */
-const UNBUILT_COMMANDS = ["chat"];
 
 async function main(argv: string[]): Promise<void> {
   const program = new Command("octavo")
@@ -17,13 +15,11 @@ async function main(argv: string[]): Promise<void> {
     .version(VERSION)
     .showHelpAfterError("(add --help for the flags)")
     .addCommand(serveCommand())
+    .addCommand(chatCommand())
     .addCommand(benchCommand())
     .addCommand(quantizeCommand())
     .addCommand(doctorCommand());
-  const command = argv[2];
-  if (command !== undefined && UNBUILT_COMMANDS.includes(command))
-    throw new OctavoError("unsupported", `octavo ${command} is not built yet.`);
-  if (command === "serve") refuseUnbuilt(argv.slice(3), process.env);
+  if (argv[2] === "serve") refuseUnbuilt(argv.slice(3), process.env);
   await program.parseAsync(argv);
 }
 

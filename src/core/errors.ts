@@ -41,3 +41,12 @@ export function assert(condition: boolean, message: string): asserts condition {
   if (!condition)
     throw new OctavoError("internal_error", `invariant broken: ${message}`);
 }
+
+/** Why something failed, in words: `fetch failed` and the like hide that in their causes. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  if (cause instanceof AggregateError && cause.errors.length > 0)
+    return reasonOf(cause.errors[0]);
+  return cause instanceof Error ? reasonOf(cause) : error.message;
+}

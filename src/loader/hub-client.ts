@@ -1,6 +1,6 @@
 import type * as Hub from "@huggingface/hub";
 import { setTimeout as sleep } from "node:timers/promises";
-import { OctavoError } from "../core/errors.js";
+import { OctavoError, reasonOf } from "../core/errors.js";
 import type { HubSettings } from "./hub-settings.js";
 
 /** A file of a repository at one commit. */
@@ -243,15 +243,6 @@ function retryAfter(outcome: Response | Error): number | null {
   if (outcome instanceof Error) return null;
   const seconds = Number(outcome.headers.get("retry-after") ?? NaN);
   return seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : null;
-}
-
-/** `fetch failed` hides what failed in its cause. */
-export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { cause } = error;
-  if (cause instanceof AggregateError && cause.errors.length > 0)
-    return reasonOf(cause.errors[0]);
-  return cause instanceof Error ? reasonOf(cause) : error.message;
 }
 
 /** The server's own words, short. */

@@ -3,8 +3,8 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, rename, rm, stat, truncate } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { OctavoError } from "../core/errors.js";
-import { reasonOf, type HubClient, type RemoteFile } from "./hub-client.js";
+import { OctavoError, reasonOf } from "../core/errors.js";
+import type { HubClient, RemoteFile } from "./hub-client.js";
 
 /** Connections that end early without having brought a byte, one after the other, before giving up. */
 const MAX_BARREN_TRIES = 3;

@@ -244,7 +244,7 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
       ["serve", "x", "--block-size", "32"],
       /--block-size.*Expected 16, got "32"/,
     ],
-    ["a command that is not built", ["chat"], /octavo chat is not built yet/],
+    ["an unknown command", ["frobnicate"], /unknown command 'frobnicate'/],
   ];
   it.each(cases)("%s", async (_name, args, message) => {
     const { code, stdout, stderr } = await runOctavo(args);

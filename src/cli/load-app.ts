@@ -1,0 +1,153 @@
+import { readFileSync } from "node:fs";
+import { OctavoError } from "../core/errors.js";
+import { EngineClient } from "../engine/engine-client.js";
+import type { EngineInfo } from "../engine/messages.js";
+import { createApp, type App } from "../server/app.js";
+import type { RequestTracer } from "../server/tracing.js";
+import { loadChatTemplate, type ChatTemplate } from "../text/chat-template.js";
+import { loadTokenizer } from "../text/tokenizer.js";
+import { findModel } from "./find-model.js";
+import { ProgressBar } from "./format.js";
+import { engineConfig, type ServeOptions } from "./serve-flags.js";
+import type { StartupClock } from "./startup-clock.js";
+import { VERSION } from "./version.js";
+
+/** A running engine and the HTTP server over it, which listens nowhere yet. */
+export interface LoadedApp {
+  app: App;
+  engine: EngineClient;
+  /** What requests may call the model. At least one. */
+  names: string[];
+  chatTemplate: ChatTemplate;
+  /** Null unless traces are asked for. */
+  tracer: RequestTracer | null;
+}
+
+export interface LoadHooks {
+  /** What was decided, before anything is loaded. */
+  onPlan?: (directory: string, info: EngineInfo) => void;
+  clock?: StartupClock;
+}
+
+/** Finds the model and loads it, with progress on stderr. Throws OctavoError for what the user can mend. */
+export async function loadApp(
+  model: string | undefined,
+  options: ServeOptions,
+  { onPlan, clock }: LoadHooks = {},
+): Promise<LoadedApp> {
+  const { directory, name } = await findModel(model, {
+    revision: options.revision,
+    weights: options.loadFormat !== "dummy",
+  });
+  clock?.end("find");
+  const names = options.servedModelName ?? [name];
+  const tracer = await startTracer(options, names[0] ?? "");
+  const progress = new ProgressBar("Loading weights");
+  const [engine, tokenizer, chatTemplate] = await Promise.all([
+    EngineClient.start(engineConfig(directory, options), {
+      onPlan: (info) => {
+        clock?.end("plan");
+        onPlan?.(directory, info);
+      },
+      onProgress: (_phase, done, total) => progress.update(done, total),
+    }),
+    loadTokenizer(directory),
+    loadChatTemplate(directory, options.chatTemplate),
+  ]);
+  clock?.end("weights");
+  try {
+    checkQuantization(options.quantization, engine.info);
+    const app = createApp({
+      engine,
+      tokenizer,
+      chatTemplate,
+      toolCallParser: options.toolCallParser,
+      reasoningParser: options.reasoningParser,
+      servedModelNames: names,
+      modelPath: directory,
+      apiKeys: options.apiKey ?? [],
+      adminApiKey: options.adminApiKey,
+      metricsApiKey: options.metricsApiKey,
+      allowedOrigins: options.allowedOrigins ?? [],
+      livenessTimeoutSeconds: options.livenessTimeout,
+      logLevel: options.logLevel,
+      logRequests: options.enableLogRequests
+        ? { maxLength: options.maxLogLen ?? null }
+        : undefined,
+      metrics: !options.disableLogStats,
+      metricsCompat: options.metricsCompat,
+      tracer: tracer ?? undefined,
+      tls: readTls(options),
+      version: VERSION,
+      seed: options.seed,
+      cacheConfig: {
+        enablePrefixCaching: options.enablePrefixCaching,
+        gpuMemoryUtilization: options.gpuMemoryUtilization,
+      },
+    });
+    return { app, engine, names, chatTemplate, tracer };
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+/** --quantization states what the checkpoint is; the checkpoint decides. */
+function checkQuantization(asked: string | undefined, info: EngineInfo): void {
+  if (asked === undefined) return;
+  const schemes: Record<string, string> = {
+    awq: "awq-int4",
+    gptq: "gptq-int4",
+    "compressed-tensors": "compressed-int4",
+  };
+  if (!info.quantization.startsWith(schemes[asked] ?? asked))
+    throw new OctavoError(
+      "invalid_config",
+      `--quantization ${asked}: the checkpoint is ${info.quantization}.`,
+      "quantization",
+    );
+}
+
+/** Null unless traces are asked for; the packages that send them are loaded only then. */
+async function startTracer(
+  options: ServeOptions,
+  modelName: string,
+): Promise<RequestTracer | null> {
+  const { otlpTracesEndpoint: endpoint } = options;
+  if (endpoint === undefined) return null;
+  const { startTracing } = await import("../server/tracing.js");
+  return startTracing({
+    endpoint,
+    modelName,
+    version: VERSION,
+    onProblem: (message) => process.stderr.write(`Traces: ${message}\n`),
+  });
+}
+
+function readTls(
+  options: ServeOptions,
+): { key: Buffer; cert: Buffer } | undefined {
+  const { sslKeyfile, sslCertfile } = options;
+  if (sslKeyfile === undefined && sslCertfile === undefined) return undefined;
+  if (sslKeyfile === undefined || sslCertfile === undefined)
+    throw new OctavoError(
+      "invalid_config",
+      "--ssl-keyfile and --ssl-certfile go together; only one was given.",
+      sslKeyfile ? "ssl-certfile" : "ssl-keyfile",
+    );
+  const read = (flag: string, file: string): Buffer => {
+    try {
+      return readFileSync(file);
+    } catch (error) {
+      throw new OctavoError(
+        "invalid_config",
+        `--${flag}: cannot read ${file}: ${(error as Error).message}`,
+        flag,
+      );
+    }
+  };
+  return {
+    key: read("ssl-keyfile", sslKeyfile),
+    cert: read("ssl-certfile", sslCertfile),
+  };
+}
