@@ -107,8 +107,7 @@ export async function streamChat(
       }),
       signal,
     });
-    for await (const bytes of response.body ?? [])
-      reader.push(bytes as Uint8Array);
+    for await (const bytes of response.body ?? []) reader.push(bytes);
   } catch (error) {
     if (signal.aborted) return reader.answer();
     if (error instanceof ChatFailure) throw error;
