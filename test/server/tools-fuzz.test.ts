@@ -128,7 +128,7 @@ it.each([
         expect([200, 400, 404]).toContain(statusCode);
       },
     ),
-    { numRuns: process.env.OCTAVO_LONG ? 5_000 : 400 },
+    { numRuns: process.env.OCTAVO_LONG ? 5_000 : 150 },
   );
   expect(client.numPending).toBe(0);
 });

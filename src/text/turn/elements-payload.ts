@@ -7,6 +7,9 @@ import {
 } from "./payload-reader.js";
 import type { Payload } from "./tool-call-format.js";
 
+/** Characters of a key with its markers; longer ones are not found. */
+const MAX_KEY = 512;
+
 /** Whether an argument of a tool is declared as a string, and so written without quotes. */
 export type StringArguments = (tool: string, argument: string) => boolean;
 
@@ -64,6 +67,8 @@ export class ElementsPayload implements PayloadReader {
       this.sink.callEnd();
       return "done";
     }
+    // Junk between arguments must not be searched again and again.
+    this.text = this.text.slice(-MAX_KEY);
     const key = this.keyPattern.exec(this.text)?.[1];
     if (key === undefined) return "more";
     this.key = key.trim();

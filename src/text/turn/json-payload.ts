@@ -25,6 +25,8 @@ export class JsonPayload implements PayloadReader {
       readonly nameKey: string;
       readonly argumentsKey: string;
     },
+    /** Before the name only the keys of a call may come: an object with others is an answer, and should not wait. */
+    private readonly exact: boolean,
     private readonly accepts: NameCheck,
     private readonly sink: CallSink,
   ) {}
@@ -75,10 +77,16 @@ export class JsonPayload implements PayloadReader {
     if (/\s/.test(unit)) return "more";
     if (unit !== ":") return this.malformed();
     this.key = parsed(this.key) ?? "";
+    if (!this.begun && this.exact && !this.isOwnKey()) return "rejected";
     this.value = "";
     this.scanner = new ValueScanner();
     this.phase = "value";
     return "more";
+  }
+
+  private isOwnKey(): boolean {
+    const { nameKey, argumentsKey } = this.keys;
+    return [nameKey, argumentsKey, "type", "id"].includes(this.key);
   }
 
   private pushValue(unit: string): Progress {

@@ -27,6 +27,9 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "\n": "",
 };
 
+/** A name or a number, where lastIndex stands. */
+const WORD = /[+-]?(?:[\d._]+[eE][+-]\d+|[\w.]+)/y;
+
 /** Nesting beyond this is no argument that anybody means. */
 const MAX_DEPTH = 64;
 
@@ -93,7 +96,8 @@ class Reader {
   }
 
   private word(): string | null {
-    const match = /^[+-]?[\w.]+(?:[eE][+-]\d+)?/.exec(this.text.slice(this.at));
+    WORD.lastIndex = this.at;
+    const match = WORD.exec(this.text);
     if (match === null) return null;
     this.at += match[0].length;
     const known = WORDS[match[0]];

@@ -82,7 +82,10 @@ export class ReasoningSplitter {
   }
 
   push(text: string): void {
-    for (let i = 0; i < text.length; i++) this.step(text.charAt(i));
+    for (let i = 0; i < text.length; i++) {
+      if (this.state === "after") return this.rest(text.slice(i));
+      this.step(text.charAt(i));
+    }
   }
 
   end(): void {

@@ -162,13 +162,14 @@ export class ToolCallParser {
     }
     this.state = "between";
     // Payloads that begin with a name have no bracket to wait for.
-    if (payloadStart(this.format) === null && !this.list) this.openPayload("");
+    if (payloadStart(this.format) === null && !this.list) this.openPayload();
   }
 
-  private openPayload(first: string): void {
+  /** @param first the unit that shows that a payload begins, a part of it */
+  private openPayload(first?: string): void {
     this.payload = this.newPayload();
     this.state = "payload";
-    if (first !== "") this.toPayload(first);
+    if (first !== undefined) this.toPayload(first);
   }
 
   private newPayload(): PayloadReader {
@@ -180,7 +181,7 @@ export class ToolCallParser {
       : (name) => TOOL_NAME.test(name);
     switch (payload.kind) {
       case "json":
-        return new JsonPayload(payload, accepts, this.sink);
+        return new JsonPayload(payload, bare, accepts, this.sink);
       case "named":
         return new NamedPayload(payload.between, accepts, this.sink);
       case "elements":

@@ -125,6 +125,12 @@ const CASES: Record<string, Case[]> = {
       '{"name": "Ada", "age": 36}',
       [],
     ],
+    [
+      "keys that no call has, before the name",
+      '{"data": {}, "name": "ping"}',
+      '{"data": {}, "name": "ping"}',
+      [],
+    ],
     ["JSON in text", 'So: {"name": "ping"}', 'So: {"name": "ping"}', []],
     ["white space, then text", "\n hello \n", "\n hello \n", []],
     ["a broken object", '{"name" "ping"}', '{"name" "ping"}', []],
