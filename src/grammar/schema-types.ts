@@ -1,0 +1,299 @@
+/** Values of one type within the limits of a schema. */
+import { FORMATS } from "./formats.js";
+import { refused } from "./grammar-error.js";
+import {
+  ANY_ARRAY,
+  ANY_OBJECT,
+  ANY_VALUE,
+  BOOLEAN,
+  COLON,
+  INTEGER,
+  NULL,
+  NUMBER,
+  STRING,
+  jsonChar,
+  quoted,
+  stringOf,
+} from "./json-text.js";
+import { NOTHING, choice, sequence } from "./nodes.js";
+import type { Node } from "./nodes.js";
+import {
+  MAX_DECIMALS,
+  decimalsOf,
+  integersWithin,
+  numbersWithin,
+} from "./numbers.js";
+import type { Bounds } from "./numbers.js";
+import { RegexError, regexNode } from "./regex.js";
+import { arrayNode } from "./schema-array.js";
+import { isObject, isSchema, pathOf } from "./schema-keywords.js";
+import type { JsonObject, Schema, TypeName } from "./schema-keywords.js";
+import { keyOtherThan, objectNode } from "./schema-object.js";
+import type { Property } from "./schema-object.js";
+
+/** Compiles a schema found at `path`. */
+export type Compile = (schema: Schema, path: string) => Node;
+
+/** Longest string that is asked for; longer bounds above are cut. */
+const MAX_LENGTH = 10_000;
+
+export function typeNode(
+  type: TypeName,
+  limits: JsonObject,
+  path: string,
+  compile: Compile,
+): Node {
+  switch (type) {
+    case "null":
+      return NULL;
+    case "boolean":
+      return BOOLEAN;
+    case "integer":
+    case "number":
+      return numberNode(type, limits, path);
+    case "string":
+      return stringNode(limits, path);
+    case "array":
+      return arrayOf(limits, path, compile);
+    case "object":
+      return objectOf(limits, path, compile);
+  }
+}
+
+function numberNode(
+  type: "integer" | "number",
+  limits: JsonObject,
+  path: string,
+): Node {
+  const bound = (keyword: string): number | null => {
+    const value = limits[keyword];
+    if (typeof value !== "number") return null;
+    if (type === "number" && decimalsOf(value) === Infinity)
+      throw refused(
+        pathOf(path, keyword),
+        `expected at most ${MAX_DECIMALS} decimals, got ${value}`,
+      );
+    return value;
+  };
+  const [min, over] = [bound("minimum"), bound("exclusiveMinimum")];
+  const [max, under] = [bound("maximum"), bound("exclusiveMaximum")];
+  const exclusiveMin = over !== null && (min === null || over >= min);
+  const exclusiveMax = under !== null && (max === null || under <= max);
+  const bounds: Bounds = {
+    min: exclusiveMin ? over : min,
+    max: exclusiveMax ? under : max,
+    exclusiveMin,
+    exclusiveMax,
+  };
+  const free = bounds.min === null && bounds.max === null;
+  if (type === "integer") return free ? INTEGER : integersWithin(bounds);
+  return free ? NUMBER : numbersWithin(bounds);
+}
+
+export function stringNode(limits: JsonObject, path: string): Node {
+  const { pattern, format, minLength, maxLength } = limits;
+  const [given, ...others] = [
+    ["pattern", pattern],
+    ["format", format],
+    ["minLength", minLength],
+    ["maxLength", maxLength],
+  ]
+    .filter(([, value]) => value !== undefined)
+    .map(([keyword]) => keyword as string);
+  if (others.length > 0 && (given === "pattern" || given === "format"))
+    throw refused(
+      `${path}.${others[0]}`,
+      `structured output cannot enforce it together with ${given}`,
+    );
+  if (typeof pattern === "string") return patternNode(pattern, path);
+  if (typeof format === "string") return formatNode(format, path);
+  if (minLength === undefined && maxLength === undefined) return STRING;
+  const min = (minLength as number | undefined) ?? 0;
+  const max = (maxLength as number | undefined) ?? Infinity;
+  if (min > MAX_LENGTH)
+    throw refused(
+      `${path}.minLength`,
+      `expected at most ${MAX_LENGTH}, got ${min}`,
+    );
+  return max < min ? NOTHING : stringOf(min, max);
+}
+
+function patternNode(pattern: string, path: string): Node {
+  try {
+    return quoted(regexNode(pattern, { charOf: jsonChar, search: true }));
+  } catch (error) {
+    if (!(error instanceof RegexError)) throw error;
+    throw refused(`${path}.pattern`, error.message);
+  }
+}
+
+function formatNode(format: string, path: string): Node {
+  const expression = Object.hasOwn(FORMATS, format)
+    ? FORMATS[format]
+    : undefined;
+  if (expression === undefined)
+    throw refused(
+      `${path}.format`,
+      `expected one of ${Object.keys(FORMATS).join(", ")}, got ${JSON.stringify(format)}`,
+    );
+  return quoted(regexNode(expression, { charOf: jsonChar }));
+}
+
+function arrayOf(limits: JsonObject, path: string, compile: Compile): Node {
+  const { prefixItems, minItems, maxItems, uniqueItems } = limits;
+  const min = (minItems as number | undefined) ?? 0;
+  const max = (maxItems as number | undefined) ?? Infinity;
+  if (uniqueItems === true && max > 1)
+    throw refused(
+      `${path}.uniqueItems`,
+      "the keyword uniqueItems is not enforced by structured output, and is not ignored either",
+    );
+  if (min > MAX_LENGTH)
+    throw refused(
+      `${path}.minItems`,
+      `expected at most ${MAX_LENGTH}, got ${min}`,
+    );
+  const keyword = limits["items"] === undefined ? "unevaluatedItems" : "items";
+  const rest = limits[keyword] as Schema | undefined;
+  if (rest === undefined && prefixItems === undefined && min === 0)
+    if (max === Infinity) return ANY_ARRAY;
+  const prefix = ((prefixItems as Schema[] | undefined) ?? []).map((item, i) =>
+    compile(item, pathOf(`${path}.prefixItems`, i)),
+  );
+  // Nothing is said of items behind a prefix: none are written unless the length asks for them.
+  const closed =
+    rest === undefined && prefix.length > 0 && min <= prefix.length;
+  const items =
+    rest === undefined ? ANY_VALUE : compile(rest, `${path}.${keyword}`);
+  return arrayNode({
+    prefix,
+    items: closed ? null : items,
+    minItems: min,
+    maxItems: max,
+  });
+}
+
+function objectOf(limits: JsonObject, path: string, compile: Compile): Node {
+  const { properties, patternProperties, required } = limits;
+  const declared = isObject(properties) ? properties : {};
+  const needed = (required as string[] | undefined) ?? [];
+  if (Object.keys(limits).every((keyword) => !OBJECT_LIMITS.has(keyword)))
+    return ANY_OBJECT;
+  const names = [...new Set([...Object.keys(declared), ...needed])];
+  if (isObject(patternProperties) && names.length > 0)
+    throw refused(
+      `${path}.patternProperties`,
+      "structured output cannot enforce it together with properties or required",
+    );
+  if (limits["propertyNames"] !== undefined && names.length > 0)
+    throw refused(
+      `${path}.propertyNames`,
+      "structured output cannot enforce it together with properties or required",
+    );
+  const keyword =
+    limits["additionalProperties"] === undefined
+      ? "unevaluatedProperties"
+      : "additionalProperties";
+  const extraSchema = limits[keyword] as Schema | undefined;
+  const list = names.map((name): Property => ({
+    name,
+    value: Object.hasOwn(declared, name)
+      ? compile(declared[name] as Schema, pathOf(`${path}.properties`, name))
+      : compile(extraSchema ?? true, `${path}.${keyword}`),
+    required: needed.includes(name),
+  }));
+  const minProperties = (limits["minProperties"] as number | undefined) ?? 0;
+  const extra = extraMember(limits, keyword, names, path, compile);
+  if (extra && minProperties > names.length + 1)
+    throw refused(
+      `${path}.minProperties`,
+      "structured output cannot tell the names of further properties apart, and so cannot count them",
+    );
+  return objectNode({
+    properties: list,
+    extra,
+    minProperties,
+    maxProperties: (limits["maxProperties"] as number | undefined) ?? Infinity,
+  });
+}
+
+const OBJECT_LIMITS = new Set([
+  "properties",
+  "patternProperties",
+  "additionalProperties",
+  "unevaluatedProperties",
+  "propertyNames",
+  "required",
+  "minProperties",
+  "maxProperties",
+]);
+
+/**
+ * `"key": value` of properties that the schema does not name; null where there are none. A schema that names some and
+ * says nothing of others gets no others: that is what its author has in mind.
+ */
+function extraMember(
+  limits: JsonObject,
+  keyword: string,
+  names: readonly string[],
+  path: string,
+  compile: Compile,
+): Node | null {
+  const { patternProperties, propertyNames } = limits;
+  const schema = limits[keyword] as Schema | undefined;
+  if (isObject(patternProperties) && Object.keys(patternProperties).length > 0)
+    return patternMember(patternProperties, limits, path, compile);
+  if (schema === false || (schema === undefined && names.length > 0))
+    return null;
+  const key =
+    propertyNames === undefined
+      ? keyOtherThan(names)
+      : keyNode(propertyNames as Schema, `${path}.propertyNames`);
+  return sequence(key, COLON, compile(schema ?? true, `${path}.${keyword}`));
+}
+
+/** A name that matches one pattern may match another, whose schema would hold as well: one is enough to be sure. */
+function patternMember(
+  patterns: JsonObject,
+  limits: JsonObject,
+  path: string,
+  compile: Compile,
+): Node {
+  const [[pattern, schema] = ["", true], ...more] = Object.entries(patterns);
+  const place = `${path}.patternProperties`;
+  if (more.length > 0)
+    throw refused(place, `expected one pattern, got ${more.length + 1}`);
+  if (limits["propertyNames"] !== undefined)
+    throw refused(
+      `${path}.propertyNames`,
+      "structured output cannot enforce it together with patternProperties",
+    );
+  const at = pathOf(place, pattern);
+  return sequence(
+    patternNode(pattern, at),
+    COLON,
+    compile(schema as Schema, at),
+  );
+}
+
+function keyNode(schema: Schema, path: string): Node {
+  if (schema === true) return keyOtherThan([]);
+  if (schema === false) return NOTHING;
+  const { enum: values, const: value, type, ...limits } = schema;
+  const simple = Object.keys(limits).every((key) => STRING_LIMITS.has(key));
+  if (!isSchema(schema) || !simple || (type !== undefined && type !== "string"))
+    throw refused(
+      path,
+      `expected string limits (${[...STRING_LIMITS].join(", ")}) or an enum`,
+    );
+  const list = value === undefined ? values : [value];
+  if (!Array.isArray(list)) return stringNode(limits, path);
+  if (Object.keys(limits).length > 0)
+    throw refused(path, "expected an enum without other limits");
+  const keys = list.filter((key) => typeof key === "string");
+  return choice(
+    keys.map((key) => ({ kind: "text", text: JSON.stringify(key) })),
+  );
+}
+
+const STRING_LIMITS = new Set(["pattern", "minLength", "maxLength", "format"]);
