@@ -2,6 +2,7 @@
 const LAYERS = {
   "src/core": [],
   models: ["src/core"],
+  "src/grammar": ["src/core"],
   "src/kv": ["src/core"],
   "src/spec": ["src/core"],
   "src/runner": ["src/core", "src/program"],
@@ -10,6 +11,7 @@ const LAYERS = {
   "src/loader": ["models", "src/core"],
   "src/scheduler": ["src/kv", "src/core"],
   "src/engine": [
+    "src/grammar",
     "src/scheduler",
     "src/kv",
     "src/spec",
@@ -28,11 +30,12 @@ const LAYERS = {
     "models",
     "src/core",
   ],
-  "src/server": ["src/text", "src/engine", "src/core"],
+  "src/server": ["src/text", "src/grammar", "src/engine", "src/core"],
   "src/cli": [
     "src/server",
     "src/quantize",
     "src/engine",
+    "src/grammar",
     "src/loader",
     "src/text",
     "src/runner",

@@ -1,0 +1,246 @@
+import type { GrammarRef } from "../core/constraint.js";
+import { OctavoError } from "../core/errors.js";
+import type { ChannelSizes } from "./channel.js";
+import { refused } from "./grammar-error.js";
+import { PoolWorker } from "./pool-worker.js";
+import type { HeldGrammar } from "./pool-worker.js";
+import { paramOf } from "./spec.js";
+import type { GrammarSpec } from "./spec.js";
+import type { VocabularyData } from "./vocabulary.js";
+
+export interface GrammarPoolOptions {
+  vocabulary: VocabularyData;
+  /** Most rows that a step samples. */
+  maxRows: number;
+  /** Tells the engine of a worker's memory, before any of its grammars is used. */
+  attach: (index: number, memory: SharedArrayBuffer) => void;
+  /** Default 4. */
+  maxWorkers?: number;
+  /** Of one compilation. Default 10,000. */
+  timeoutMs?: number;
+  /** The compiled grammar-worker.js; by default the one beside this file. */
+  workerUrl?: URL;
+}
+
+/** A compiled grammar, held for one request until it is released. */
+export interface GrammarLease {
+  readonly ref: GrammarRef;
+  /** Idempotent. */
+  release(): void;
+}
+
+/** Largest grammar, as JSON. */
+const MAX_SPEC_CHARS = 1 << 18;
+const MAX_WAITING = 256;
+
+interface Waiting {
+  key: string;
+  spec: GrammarSpec;
+  resolve: (held: HeldGrammar) => void;
+  reject: (error: unknown) => void;
+}
+
+/** For /metrics. */
+export interface GrammarCounts {
+  compiled: number;
+  cached: number;
+  refused: number;
+  /** Seconds, summed. */
+  compileSeconds: number;
+}
+
+/**
+ * A few workers that compile grammars and follow requests through them. Compiling blocks a worker, so a worker compiles
+ * only while no request under way uses it: no token ever waits for somebody else's grammar. A request whose grammar a
+ * worker holds goes there at once; others wait for a worker that is free, in order, and one worker then takes no new
+ * requests until it has compiled.
+ */
+export class GrammarPool {
+  readonly counts: GrammarCounts = {
+    compiled: 0,
+    cached: 0,
+    refused: 0,
+    compileSeconds: 0,
+  };
+  private readonly workers: PoolWorker[] = [];
+  private readonly waiting: Waiting[] = [];
+  private readonly sizes: ChannelSizes;
+  private closed = false;
+
+  constructor(private readonly options: GrammarPoolOptions) {
+    this.sizes = {
+      maxRows: options.maxRows,
+      words: Math.ceil(options.vocabulary.vocabSize / 32),
+    };
+  }
+
+  /** Requests that hold a grammar. */
+  get numLeases(): number {
+    return this.workers.reduce((sum, { numLeases }) => sum + numLeases, 0);
+  }
+
+  get numWaiting(): number {
+    return this.waiting.length;
+  }
+
+  /** Starts a worker, so that the first request doesn't wait for it. */
+  warm(): void {
+    if (this.workers.length === 0) this.addWorker().start();
+  }
+
+  /**
+   * The grammar compiled, or found. Rejects with 400 for one that can't be had (`param` names the place), queue_full when
+   * too many wait.
+   */
+  async acquire(spec: GrammarSpec): Promise<GrammarLease> {
+    if (this.options.vocabulary.eosTokenIds.length === 0)
+      throw new OctavoError(
+        "unsupported",
+        "This model names no end-of-sequence token (eos_token_id), so constrained output could not end.",
+        paramOf(spec),
+      );
+    const key = JSON.stringify(spec);
+    if (key.length > MAX_SPEC_CHARS)
+      throw refused(
+        paramOf(spec),
+        `expected at most ${MAX_SPEC_CHARS} characters of JSON, got ${key.length}`,
+      );
+    const found = this.find(key);
+    if (found) {
+      this.counts.cached++;
+      found.numLeases++;
+      return this.lease(found);
+    }
+    if (this.waiting.length >= MAX_WAITING)
+      throw new OctavoError(
+        "queue_full",
+        `${MAX_WAITING} grammars wait to be compiled. Retry later.`,
+      );
+    const start = performance.now();
+    try {
+      const held = await new Promise<HeldGrammar>((resolve, reject) => {
+        this.waiting.push({ key, spec, resolve, reject });
+        this.dispatch();
+      });
+      this.counts.compiled++;
+      return this.lease(held);
+    } catch (error) {
+      this.counts.refused++;
+      throw error;
+    } finally {
+      this.counts.compileSeconds += (performance.now() - start) / 1e3;
+    }
+  }
+
+  /** Ends the workers. What waits is rejected. */
+  async close(): Promise<void> {
+    this.closed = true;
+    const error = new OctavoError(
+      "shutting_down",
+      "The server is shutting down.",
+    );
+    for (const { reject } of this.waiting.splice(0)) reject(error);
+    await Promise.all(this.workers.map((worker) => worker.close()));
+  }
+
+  private find(key: string): HeldGrammar | null {
+    for (const worker of this.workers) {
+      const held = worker.grammars.get(key);
+      if (held && !worker.draining) return held;
+    }
+    return null;
+  }
+
+  /** For a request that is counted already. */
+  private lease(held: HeldGrammar): GrammarLease {
+    const worker = this.workers[held.ref.channel] as PoolWorker;
+    // The order of the map is the order of use.
+    worker.grammars.delete(held.key);
+    worker.grammars.set(held.key, held);
+    let released = false;
+    return {
+      ref: held.ref,
+      release: () => {
+        if (released) return;
+        released = true;
+        held.numLeases--;
+        this.dispatch();
+      },
+    };
+  }
+
+  /** Gives what waits to workers that are free; where there are none, sees to it that one becomes free. */
+  private dispatch(): void {
+    while (this.waiting.length > 0 && !this.closed) {
+      const worker = this.freeWorker();
+      if (!worker) {
+        this.drainOne();
+        return;
+      }
+      // Once its grammars are in use it is not free any more: it takes its share of what waits now.
+      const idle = this.numFree() + this.maxWorkers - this.workers.length;
+      const share = Math.ceil(this.waiting.length / Math.max(1, idle));
+      void this.compileAll(worker, this.waiting.splice(0, share));
+    }
+  }
+
+  private get maxWorkers(): number {
+    return this.options.maxWorkers ?? 4;
+  }
+
+  private numFree(): number {
+    return this.workers.filter(isFree).length;
+  }
+
+  private freeWorker(): PoolWorker | null {
+    const free = this.workers.find(isFree);
+    if (free) return free;
+    return this.workers.length < this.maxWorkers ? this.addWorker() : null;
+  }
+
+  private addWorker(): PoolWorker {
+    const { vocabulary, attach, timeoutMs, workerUrl } = this.options;
+    const worker = new PoolWorker(
+      this.workers.length,
+      this.sizes,
+      vocabulary,
+      workerUrl ?? new URL("./grammar-worker.js", import.meta.url),
+      timeoutMs ?? 10_000,
+    );
+    attach(worker.index, worker.memory);
+    this.workers.push(worker);
+    return worker;
+  }
+
+  /** The worker with the fewest requests takes no more, unless one is on its way already. */
+  private drainOne(): void {
+    if (this.workers.some(({ draining, busy }) => draining || busy)) return;
+    const [least] = [...this.workers].sort((a, b) => a.numLeases - b.numLeases);
+    if (least) least.draining = true;
+  }
+
+  private async compileAll(
+    worker: PoolWorker,
+    jobs: readonly Waiting[],
+  ): Promise<void> {
+    worker.busy = true;
+    const done: (() => void)[] = [];
+    for (const { key, spec, resolve, reject } of jobs) {
+      try {
+        const known = worker.grammars.get(key);
+        if (known) known.numLeases++;
+        const held = known ?? (await worker.compile(key, spec));
+        done.push(() => resolve(held));
+      } catch (error) {
+        reject(error);
+      }
+    }
+    worker.busy = worker.draining = false;
+    for (const tell of done) tell();
+    this.dispatch();
+  }
+}
+
+function isFree({ busy, numLeases }: PoolWorker): boolean {
+  return !busy && numLeases === 0;
+}
