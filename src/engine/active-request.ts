@@ -37,6 +37,8 @@ export class ActiveRequest {
   private deaf = false;
   /** Waiting for admission; its prompt counts against the queue's bounds. */
   queued = true;
+  /** Called once when every choice has ended or the request failed, whether or not its listener hears any more. */
+  onEnded: (() => void) | null = null;
 
   constructor(
     readonly handle: number,
@@ -93,6 +95,7 @@ export class ActiveRequest {
     // The choice may have ended by itself in the step in which its text turned out to hold a stop string.
     if (state === ChoiceState.stopped) finished.finish = FinishReason.stop;
     this.guarded(() => this.listener.onFinished(finished));
+    if (this.ended) this.tellEnded();
   }
 
   /** @internal Ends all choices. */
@@ -101,6 +104,7 @@ export class ActiveRequest {
     this.numUnfinished = 0;
     this.guarded(() => this.listener.onError(error));
     this.deaf = true;
+    this.tellEnded();
   }
 
   /** Returns whether a live choice was muted. */
@@ -115,6 +119,11 @@ export class ActiveRequest {
       muted = true;
     }
     return muted;
+  }
+
+  private tellEnded(): void {
+    this.onEnded?.();
+    this.onEnded = null;
   }
 
   private guarded(call: () => void): void {

@@ -1,12 +1,9 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import type {
   Constraint,
-  GrammarRef,
   MaskSource,
   TokenMatcher,
 } from "../core/constraint.js";
-import { OctavoError } from "../core/errors.js";
-import type { Request } from "../core/request.js";
 import { SequenceStatus } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import type { ModelRunner } from "../runner/runner.js";
@@ -42,7 +39,7 @@ export class Constraints {
   constructor(
     private readonly runner: Pick<ModelRunner, "setMask" | "sample">,
     vocabSize: number,
-    private readonly source: MaskSource | null,
+    private readonly source: MaskSource,
   ) {
     this.mask = new Uint32Array(Math.ceil(vocabSize / 32));
   }
@@ -53,15 +50,6 @@ export class Constraints {
     return count;
   }
 
-  /** Throws unsupported for a grammar that nobody can follow. */
-  check({ constraint }: Request): void {
-    if (constraint?.grammar && !this.source)
-      throw new OctavoError(
-        "unsupported",
-        "This engine was started without a source of grammar masks.",
-      );
-  }
-
   /** Everything before the batch's rows is booked: starts the matchers. */
   begin(batch: ScheduledBatch): void {
     if (batch.numConstrained === 0) return;
@@ -70,8 +58,8 @@ export class Constraints {
       this.searchStart(sequence, constraint, progress);
       const { grammar } = constraint;
       if (progress.start < 0 || !grammar) return;
-      progress.matcher ??= this.open(grammar);
-      progress.matcher?.begin(
+      progress.matcher ??= this.source.open(grammar);
+      progress.matcher.begin(
         sequence.tokens,
         progress.start,
         sequence.numTokens,
@@ -150,10 +138,6 @@ export class Constraints {
       if (startAfter.every((token, k) => tokens[begin + k] === token))
         progress.start = end;
     }
-  }
-
-  private open(grammar: GrammarRef): TokenMatcher | null {
-    return this.source?.open(grammar) ?? null;
   }
 
   /** The end of the free part is forced where its budget is spent; before a grammar the output may not end in it. */

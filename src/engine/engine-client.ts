@@ -4,6 +4,7 @@ import { OctavoError } from "../core/errors.js";
 import { readEvents } from "../core/events.js";
 import type { Request } from "../core/request.js";
 import { MAX_BIAS_PER_ROW } from "../core/sampling-params.js";
+import type { ChannelSizes } from "../grammar/channel.js";
 import type { RunnerMemory } from "../runner/addon.js";
 import { maxBiasEntries } from "../runner/sampling-rows.js";
 import { ActiveRequest } from "./active-request.js";
@@ -163,6 +164,16 @@ export class EngineClient {
     this.queuedReqs++;
     this.queuedTokens += active.numPromptTokens;
     return active;
+  }
+
+  /** Shares a grammar worker's memory with the engine. */
+  attachGrammars(
+    channel: number,
+    memory: SharedArrayBuffer,
+    sizes: ChannelSizes,
+  ): void {
+    if (this.failure) return;
+    this.transport.post({ type: "grammars", channel, memory, sizes });
   }
 
   /** Runs a method of the engine between two steps. */

@@ -1,5 +1,6 @@
 import type { TokenEvents } from "../core/events.js";
 import type { Request } from "../core/request.js";
+import type { ChannelSizes } from "../grammar/channel.js";
 import type {
   AdmittedRequest,
   EngineCall,
@@ -22,6 +23,12 @@ export interface HostedEngine {
   step(): HostedStep | null;
   checkIntegrity(): void;
   resetPrefixCache(): boolean;
+  /** From now on requests may be constrained by grammars of this worker. */
+  attachGrammars?(
+    channel: number,
+    memory: SharedArrayBuffer,
+    sizes: ChannelSizes,
+  ): void;
 }
 
 export interface HostedStep {
@@ -58,6 +65,13 @@ export class EngineHost {
         break;
       case "call":
         this.call(message.id, message.method);
+        break;
+      case "grammars":
+        this.engine.attachGrammars?.(
+          message.channel,
+          message.memory,
+          message.sizes,
+        );
         break;
     }
   }

@@ -8,6 +8,8 @@ import { FinishReason } from "../core/request.js";
 import type { Request } from "../core/request.js";
 import type { Sequence } from "../core/sequence.js";
 import type { BlockHash } from "../kv/prefix-cache.js";
+import type { ChannelSizes } from "../grammar/channel.js";
+import { MaskClient } from "../grammar/mask-client.js";
 import type { ModelRunner, StepOutput } from "../runner/runner.js";
 import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
@@ -25,7 +27,7 @@ import type { EngineStats, RunnerHealth } from "./stats.js";
 export interface EngineOptions {
   /** When every layer of the model is windowed: tokens that a position sees, itself included. */
   slidingWindow?: number | null;
-  /** Masks of constrained requests; without it those with a grammar are refused. */
+  /** Masks of constrained requests; by default those of the workers that are attached. */
   masks?: MaskSource;
   /**
    * Makes a runner of the same limits to replace one that was lost; blocks while the weights are read. Without it a
@@ -70,6 +72,7 @@ export class Engine {
   };
   private readonly result: StepResult;
   private readonly batches: [ScheduledBatch, ScheduledBatch];
+  private readonly grammars = new MaskClient();
   private readonly constraints: Constraints;
   /** Launched and not collected. */
   private pending: ScheduledBatch | null = null;
@@ -119,7 +122,7 @@ export class Engine {
         sample: () => this.currentRunner.sample(),
       },
       limits.vocabSize,
-      options.masks ?? null,
+      options.masks ?? this.grammars,
     );
     this.reopen = options.reopen ?? null;
     this.restarts = options.restarts ?? new RestartBudget();
@@ -151,10 +154,17 @@ export class Engine {
     );
   }
 
-  /** Throws context_length_exceeded, invalid_request or unsupported, and nothing changes. */
+  /** Throws context_length_exceeded or invalid_request, and nothing changes. */
   add(request: Request): void {
-    this.constraints.check(request);
     this.scheduler.add(request);
+  }
+
+  attachGrammars(
+    channel: number,
+    memory: SharedArrayBuffer,
+    sizes: ChannelSizes,
+  ): void {
+    this.grammars.attach(channel, memory, sizes);
   }
 
   /** Sequences whose way through a grammar is followed. */

@@ -107,6 +107,7 @@ const NEUTRAL_INFO: EngineInfo = {
   blockSize: 16,
   kvCacheDtype: "f32",
   maxNumSeqs: 1,
+  maxNumSamples: 1,
   maxNumBatchedTokens: 1,
   weightBytes: 0,
   kvBytesPerBlock: 0,

@@ -2,6 +2,7 @@ import type { EngineConfig } from "../core/config.js";
 import type { ErrorCode } from "../core/errors.js";
 import type { EventArrays } from "../core/events.js";
 import type { FinishReason, Request } from "../core/request.js";
+import type { ChannelSizes } from "../grammar/channel.js";
 import type { MissReason } from "../core/sequence.js";
 import type { RunnerMemory } from "../runner/addon.js";
 import type { EngineStats } from "./stats.js";
@@ -12,6 +13,13 @@ export type ToEngine =
   /** choice -1: all of them. `stop`: a stop string matched; the rest was wanted no longer. */
   | { type: "abort"; handle: number; choice: number; reason: "abort" | "stop" }
   | { type: "call"; id: number; method: EngineCall }
+  /** Memory shared with a grammar worker (src/grammar/channel.ts), before any of its grammars is used. */
+  | {
+      type: "grammars";
+      channel: number;
+      memory: SharedArrayBuffer;
+      sizes: ChannelSizes;
+    }
   /** Finish nothing more: drop what is left and exit. */
   | { type: "close" };
 
@@ -92,6 +100,8 @@ export interface EngineInfo {
   blockSize: number;
   kvCacheDtype: "f32" | "f16";
   maxNumSeqs: number;
+  /** Most rows that a step samples. */
+  maxNumSamples: number;
   maxNumBatchedTokens: number;
   /** Bytes. */
   weightBytes: number;

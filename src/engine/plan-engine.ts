@@ -62,6 +62,7 @@ function describe(
     blockSize: BLOCK_SIZE,
     kvCacheDtype: chosen.kvCacheDtype,
     maxNumSeqs: config.maxNumSeqs,
+    maxNumSamples: sizes.maxNumSamples,
     maxNumBatchedTokens: config.maxNumBatchedTokens,
     weightBytes: chosen.weightBytes,
     kvBytesPerBlock,

@@ -13,7 +13,11 @@ export interface GrammarPoolOptions {
   /** Most rows that a step samples. */
   maxRows: number;
   /** Tells the engine of a worker's memory, before any of its grammars is used. */
-  attach: (index: number, memory: SharedArrayBuffer) => void;
+  attach: (
+    channel: number,
+    memory: SharedArrayBuffer,
+    sizes: ChannelSizes,
+  ) => void;
   /** Default 4. */
   maxWorkers?: number;
   /** Of one compilation. Default 10,000. */
@@ -207,7 +211,7 @@ export class GrammarPool {
       workerUrl ?? new URL("./grammar-worker.js", import.meta.url),
       timeoutMs ?? 10_000,
     );
-    attach(worker.index, worker.memory);
+    attach(worker.index, worker.memory, this.sizes);
     this.workers.push(worker);
     return worker;
   }

@@ -21,16 +21,17 @@ const DEFAULT_TIMEOUT_MS = 20_000;
  * compiled its grammar; should that die, its successor in the same memory gets the matcher's tokens again.
  */
 export class MaskClient implements MaskSource {
-  private readonly channels = new Map<number, Channel>();
+  private readonly channels = new Map<
+    number,
+    { channel: Channel; words: number }
+  >();
   private lastMatcher = 0;
 
-  constructor(
-    private readonly sizes: ChannelSizes,
-    private readonly timeoutMs = DEFAULT_TIMEOUT_MS,
-  ) {}
+  constructor(private readonly timeoutMs = DEFAULT_TIMEOUT_MS) {}
 
-  attach(index: number, memory: SharedArrayBuffer): void {
-    this.channels.set(index, viewChannel(memory, this.sizes));
+  attach(index: number, memory: SharedArrayBuffer, sizes: ChannelSizes): void {
+    const channel = viewChannel(memory, sizes);
+    this.channels.set(index, { channel, words: sizes.words });
   }
 
   open({ channel, grammar }: GrammarRef): TokenMatcher {
@@ -38,10 +39,10 @@ export class MaskClient implements MaskSource {
     if (!found) return NOWHERE;
     this.lastMatcher = (this.lastMatcher + 1) | 0;
     return new RemoteMatcher(
-      found,
+      found.channel,
       this.lastMatcher,
       grammar,
-      this.sizes.words,
+      found.words,
       this.timeoutMs,
     );
   }

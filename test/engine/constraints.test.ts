@@ -337,7 +337,12 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
   });
 });
 
-it("refuses a grammar where there is no source of masks", () => {
+it("ends a request with an error whose grammar no worker holds", () => {
   const simulation = new Simulation();
-  expect(() => simulation.add(constrained(1, 1))).toThrow(/without a source/);
+  const sent = simulation.add(constrained(1, 1));
+  simulation.run();
+  expect(simulation.outcome(sent)).toMatchObject({
+    tokens: [],
+    finish: FinishReason.error,
+  });
 });
