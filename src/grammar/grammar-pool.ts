@@ -9,7 +9,12 @@ import type { GrammarSpec } from "./spec.js";
 import type { VocabularyData } from "./vocabulary.js";
 
 export interface GrammarPoolOptions {
-  vocabulary: VocabularyData;
+  /** Asked for once, when the first worker starts. */
+  vocabulary: () => VocabularyData;
+  /** ceil(vocabSize / 32) */
+  words: number;
+  /** Whether the model has a token that ends its output. */
+  canEnd: boolean;
   /** Most rows that a step samples. */
   maxRows: number;
   /** Tells the engine of a worker's memory, before any of its grammars is used. */
@@ -69,13 +74,12 @@ export class GrammarPool {
   private readonly workers: PoolWorker[] = [];
   private readonly waiting: Waiting[] = [];
   private readonly sizes: ChannelSizes;
+  private vocabulary: VocabularyData | null = null;
   private closed = false;
 
   constructor(private readonly options: GrammarPoolOptions) {
-    this.sizes = {
-      maxRows: options.maxRows,
-      words: Math.ceil(options.vocabulary.vocabSize / 32),
-    };
+    const { maxRows, words } = options;
+    this.sizes = { maxRows, words };
   }
 
   /** Requests that hold a grammar. */
@@ -87,17 +91,12 @@ export class GrammarPool {
     return this.waiting.length;
   }
 
-  /** Starts a worker, so that the first request doesn't wait for it. */
-  warm(): void {
-    if (this.workers.length === 0) this.addWorker().start();
-  }
-
   /**
    * The grammar compiled, or found. Rejects with 400 for one that can't be had (`param` names the place), queue_full when
    * too many wait.
    */
   async acquire(spec: GrammarSpec): Promise<GrammarLease> {
-    if (this.options.vocabulary.eosTokenIds.length === 0)
+    if (!this.options.canEnd)
       throw new OctavoError(
         "unsupported",
         "This model names no end-of-sequence token (eos_token_id), so constrained output could not end.",
@@ -203,11 +202,12 @@ export class GrammarPool {
   }
 
   private addWorker(): PoolWorker {
-    const { vocabulary, attach, timeoutMs, workerUrl } = this.options;
+    const { attach, timeoutMs, workerUrl } = this.options;
+    this.vocabulary ??= this.options.vocabulary();
     const worker = new PoolWorker(
       this.workers.length,
       this.sizes,
-      vocabulary,
+      this.vocabulary,
       workerUrl ?? new URL("./grammar-worker.js", import.meta.url),
       timeoutMs ?? 10_000,
     );

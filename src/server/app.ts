@@ -22,6 +22,8 @@ import { allowOrigins } from "./cors.js";
 import { errorAnswer } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import type { StartupSeconds } from "./meters.js";
+import { GrammarPool } from "../grammar/grammar-pool.js";
+import { vocabularyOf } from "../grammar/vocabulary.js";
 import { ServerMetrics } from "./metrics.js";
 import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
@@ -84,6 +86,7 @@ export function createApp(options: AppOptions): App {
     if (errorAnswer(error).status === 500) request.log.error(error);
     return sendError(request, reply, error);
   });
+  app.addHook("onClose", () => context.grammars.close());
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);
@@ -97,6 +100,20 @@ export function createApp(options: AppOptions): App {
     started(seconds: StartupSeconds) {
       context.metrics?.started(seconds);
     },
+  });
+}
+
+function createGrammarPool(options: AppOptions): GrammarPool {
+  const { engine, tokenizer, grammarWorkerUrl } = options;
+  const { vocabSize, eosTokenIds, maxNumSamples } = engine.info;
+  return new GrammarPool({
+    vocabulary: () => vocabularyOf(tokenizer, vocabSize, eosTokenIds),
+    words: Math.ceil(vocabSize / 32),
+    maxRows: maxNumSamples,
+    attach: (channel, memory, sizes) =>
+      engine.attachGrammars(channel, memory, sizes),
+    canEnd: eosTokenIds.length > 0,
+    ...(grammarWorkerUrl && { workerUrl: grammarWorkerUrl }),
   });
 }
 
@@ -137,6 +154,7 @@ function createContext(
       logRequests === undefined
         ? null
         : new RequestLog(log, options.tokenizer, logRequests),
+    grammars: createGrammarPool(options),
     streams: new StreamHub(backlog),
     seeds: new SeedSource(options.seed),
     version: options.version ?? "unknown",

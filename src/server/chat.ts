@@ -8,6 +8,7 @@ import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { checkNotEmpty } from "./prompts.js";
 import type { Room } from "./sampling.js";
 import { ChatSchema, type ChatBody } from "./schemas.js";
+import { structuredSpec } from "./structured.js";
 import { checkToolUse } from "./tools.js";
 import { TurnPlan } from "./turn-plan.js";
 import { refuseUnbuilt } from "./unsupported.js";
@@ -25,7 +26,9 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
       const toolUse = checkToolUse(body, context.dialect);
       const messages = checkMessages(body.messages);
       const text = renderPrompt(context.chatTemplate, messages, body);
+      const grammar = structuredSpec(body);
       const plan = await TurnPlan.make(context, text, {
+        constrained: grammar !== null,
         toolUse,
         continued: body.continue_final_message ?? false,
         reasoningBudget: budgetOf(body),
@@ -44,6 +47,7 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
           room: roomOf(body),
           keepTokenIds: plan.keepTokenIds,
           constraint: plan.constraint,
+          grammar,
           promptParam: "messages",
         },
       );

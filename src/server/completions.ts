@@ -15,6 +15,7 @@ import type { Delta, TokenLogprobs } from "./output.js";
 import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { readPrompts, type Prompt } from "./prompts.js";
 import { CompletionSchema, type CompletionBody } from "./schemas.js";
+import { structuredSpec } from "./structured.js";
 import { refuseUnbuilt } from "./unsupported.js";
 
 /** OpenAI's default. */
@@ -94,6 +95,7 @@ async function specsOf(
         param: "max_tokens",
       },
       promptParam: "prompt",
+      grammar: structuredSpec(body),
     },
   );
 }

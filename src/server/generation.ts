@@ -12,6 +12,7 @@ import type {
   FinishedChoice,
   PreemptedChoice,
 } from "../engine/messages.js";
+import type { GrammarLease } from "../grammar/grammar-pool.js";
 import type { ServerContext } from "./options.js";
 import {
   ChoiceOutput,
@@ -37,6 +38,8 @@ export interface GenerationSpec {
   cacheSalt: string;
   /** Null: the output is free. */
   constraint: Constraint | null;
+  /** Of the constraint's grammar: released when the prompt's choices have ended. */
+  lease: GrammarLease | null;
   arrivalTime: number;
   output: OutputOptions;
   /** Index of its first choice in the answer. */
@@ -74,6 +77,10 @@ export class Generation {
     this.record = context.requests.begin(first.requestId, first.origin);
     try {
       for (const spec of specs) this.submit(context, spec);
+    } catch (error) {
+      for (const { lease } of specs.slice(this.prompts.length))
+        lease?.release();
+      throw error;
     } finally {
       this.record.seal();
     }
@@ -167,6 +174,7 @@ export class PromptRun implements RequestListener {
       () => new ChoiceOutput(context.tokenizer, output),
     );
     this.active = context.engine.submit(engineRequest(spec), this);
+    this.active.onEnded = () => spec.lease?.release();
     this.timeline = owner.record.submitted(factsOf(spec));
   }
 

@@ -1,4 +1,5 @@
 import type { EngineClient } from "../engine/engine-client.js";
+import type { GrammarPool } from "../grammar/grammar-pool.js";
 import type { ChatTemplate } from "../text/chat-template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
@@ -48,6 +49,8 @@ export interface AppOptions extends DialectOptions {
   maxStreamBacklogBytes?: number | undefined;
   /** Seeds of requests that bring none are drawn from this; unpredictable without. */
   seed?: number | undefined;
+  /** The compiled grammar-worker.js; by default the one in dist/. */
+  grammarWorkerUrl?: URL | undefined;
   /** Labels of vllm:cache_config_info that only the configuration knows. */
   cacheConfig?:
     { enablePrefixCaching: boolean; gpuMemoryUtilization: number } | undefined;
@@ -65,6 +68,8 @@ export interface ServerContext {
   readonly requests: RequestRegistry;
   /** Null unless prompts are logged. */
   readonly requestLog: RequestLog | null;
+  /** Compiles what outputs must match. */
+  readonly grammars: GrammarPool;
   readonly streams: StreamHub;
   readonly seeds: SeedSource;
   readonly version: string;

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import { OctavoError } from "../core/errors.js";
 import type { Constraint } from "../core/constraint.js";
+import type { GrammarSpec } from "../grammar/spec.js";
 import type { GenerationSpec } from "./generation.js";
 import type { ServerContext } from "./options.js";
 import { originOf } from "./origin.js";
@@ -57,8 +58,10 @@ export interface Wanted extends LogprobsWanted {
   room: Room;
   /** Special tokens that stay in the text, for those who parse it. */
   keepTokenIds?: ReadonlySet<number>;
-  /** What the outputs must be; null or none: anything. */
+  /** Bounds of a free part before what must match `grammar`, if there is one; null or none: the output begins with it. */
   constraint?: Constraint | null;
+  /** What the outputs must be; null or none: anything. */
+  grammar?: GrammarSpec | null;
   /** The field that errors about the prompt's length name. */
   promptParam: string;
 }
@@ -90,7 +93,7 @@ export async function prepareSpecs(
   const reserved = wanted.room.explicit ? (wanted.room.maxTokens ?? 1) : 1;
   const id = body.request_id ?? request.id;
   const origin = originOf(request);
-  return prompts.map((ids, i) => {
+  const specs = prompts.map((ids, i): GenerationSpec => {
     const room = info.maxModelLen - reserved;
     const promptTokenIds = truncatePrompt(
       ids,
@@ -112,6 +115,7 @@ export async function prepareSpecs(
       priority: body.priority ?? 0,
       cacheSalt: body.cache_salt ?? "",
       constraint: wanted.constraint ?? null,
+      lease: null,
       arrivalTime: origin.arrivalTime,
       requestId: id,
       origin,
@@ -128,4 +132,29 @@ export async function prepareSpecs(
       },
     };
   });
+  return wanted.grammar ? withGrammar(context, specs, wanted.grammar) : specs;
+}
+
+/** Each prompt holds the grammar for itself. Errors: 400 for a grammar that can't be had. */
+async function withGrammar(
+  { grammars }: ServerContext,
+  specs: readonly GenerationSpec[],
+  grammar: GrammarSpec,
+): Promise<GenerationSpec[]> {
+  const held: GenerationSpec[] = [];
+  try {
+    for (const spec of specs) {
+      const lease = await grammars.acquire(grammar);
+      const free = spec.constraint ?? { startAfter: [], freeTokens: null };
+      held.push({
+        ...spec,
+        constraint: { ...free, grammar: lease.ref },
+        lease,
+      });
+    }
+    return held;
+  } catch (error) {
+    for (const { lease } of held) lease?.release();
+    throw error;
+  }
 }

@@ -87,6 +87,14 @@ const common = {
   request_id: string(256),
   cache_salt: string(1024),
   user: string(4096),
+  // Parsed by hand: structured.ts.
+  response_format: Type.Optional(Type.Unknown()),
+  structured_outputs: Type.Optional(Type.Unknown()),
+  guided_json: Type.Optional(Type.Unknown()),
+  guided_regex: Type.Optional(Type.Unknown()),
+  guided_choice: Type.Optional(Type.Unknown()),
+  guided_grammar: Type.Optional(Type.Unknown()),
+  guided_json_object: Type.Optional(Type.Unknown()),
 };
 
 export const CompletionSchema = Type.Object({

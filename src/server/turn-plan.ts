@@ -16,6 +16,8 @@ import { knownTools, type ToolUse } from "./tools.js";
 
 export interface TurnWishes {
   readonly toolUse: ToolUse;
+  /** The answer must match a grammar, from the end of its reasoning on. */
+  readonly constrained?: boolean;
   /** The answer goes on from a text of the prompt. */
   readonly continued: boolean;
   /** Most tokens of reasoning, and the field that says so. */
@@ -45,7 +47,7 @@ export class TurnPlan {
   static async make(
     { dialect, tokenizer }: ServerContext,
     rendered: string,
-    { toolUse, continued, reasoningBudget }: TurnWishes,
+    { toolUse, constrained, continued, reasoningBudget }: TurnWishes,
   ): Promise<TurnPlan> {
     const { calls, reasoning } = dialect;
     const { tools, choice, parallel } = toolUse;
@@ -76,15 +78,15 @@ export class TurnPlan {
       prompt,
       options,
       tokensIn(markersNeeded(options), tokenizer),
-      begun && reasoningBudget !== null
+      begun && (reasoningBudget !== null || constrained === true)
         ? {
             grammar: null,
             startAfter: await markerTokens(
               reasoning.end,
               tokenizer,
-              reasoningBudget.param,
+              reasoningBudget?.param ?? "response_format",
             ),
-            freeTokens: reasoningBudget.tokens,
+            freeTokens: reasoningBudget?.tokens ?? null,
           }
         : null,
       calls?.shortIds ?? false,

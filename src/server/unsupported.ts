@@ -7,12 +7,6 @@ const absent = (value: unknown): boolean =>
 const off = (value: unknown): boolean => absent(value) || value === false;
 const empty = (value: unknown): boolean =>
   absent(value) || value === "" || (Array.isArray(value) && value.length === 0);
-const textFormat = (value: unknown): boolean =>
-  absent(value) ||
-  (typeof value === "object" &&
-    value !== null &&
-    "type" in value &&
-    value.type === "text");
 const textOnly = (value: unknown): boolean =>
   absent(value) ||
   (Array.isArray(value) && value.every((entry) => entry === "text"));
@@ -23,14 +17,7 @@ const UNBUILT: readonly [
   harmless: (value: unknown) => boolean,
   why: string,
 ][] = [
-  ["response_format", textFormat, 'only {"type":"text"} is built yet'],
-  ["structured_outputs", absent, "constrained output is not built yet"],
-  ["guided_json", absent, "constrained output is not built yet"],
-  ["guided_regex", absent, "constrained output is not built yet"],
-  ["guided_choice", absent, "constrained output is not built yet"],
-  ["guided_grammar", absent, "constrained output is not built yet"],
-  ["guided_json_object", off, "constrained output is not built yet"],
-  ["structural_tag", absent, "constrained output is not built yet"],
+  ["structural_tag", absent, "use structured_outputs or tools"],
   ["suffix", empty, "filling in the middle is not built"],
   ["use_beam_search", off, "beam search is not built"],
   ["length_penalty", (v) => absent(v) || v === 1, "beam search is not built"],
