@@ -167,10 +167,10 @@ describe("POST /v1/chat/completions", () => {
       /only text parts/,
     ],
     [
-      "json output",
-      { messages, response_format: { type: "json_object" } },
-      "response_format",
-      /text/,
+      "an unknown form of output",
+      { messages, response_format: { type: "xml" } },
+      "response_format.type",
+      /json_schema/,
     ],
     [
       "a template",

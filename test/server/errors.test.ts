@@ -71,11 +71,21 @@ describe("bad requests", () => {
     ],
     [{ prompt: "a", stream_options: {} }, "stream_options", "unless stream"],
     [{ prompt: "a", stream: "yes" }, "stream", "expected boolean"],
-    [{ prompt: "a", guided_regex: "a+" }, "guided_regex", "not built"],
+    [{ prompt: "a", guided_regex: 5 }, "guided_regex", "a string"],
     [
-      { prompt: "a", structured_outputs: { regex: "a" } },
+      { prompt: "a", structured_outputs: { regex: "a", json: {} } },
       "structured_outputs",
-      "not built",
+      "exactly one",
+    ],
+    [
+      { prompt: "a", guided_choice: ["a"], guided_regex: "a" },
+      "guided_choice",
+      "one constraint",
+    ],
+    [
+      { prompt: "a", response_format: { type: "json_schema" } },
+      "response_format.json_schema",
+      "an object",
     ],
     [{ prompt: "a", use_beam_search: true }, "use_beam_search", "not built"],
   ];
