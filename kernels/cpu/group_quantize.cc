@@ -75,18 +75,33 @@ void gramOf(const float* x, int64_t rows, int64_t k, int64_t first, int32_t g, f
     for (int32_t i = 0; i < g; ++i) {
       const V value = set1(values[i]);
       float* sums = gram + i * g;
-      for (int32_t j = 0; j < g; j += kLanes) store(sums + j, fma(value, load(values + j), load(sums + j)));
+      for (int32_t j = i / kLanes * kLanes; j < g; j += kLanes)
+        store(sums + j, fma(value, load(values + j), load(sums + j)));
     }
+  }
+  for (int32_t i = 0; i < g; ++i) {
+    for (int32_t j = 0; j < i; ++j) gram[i * g + j] = 0;
+    for (int32_t j = i + 1; j < g; ++j) gram[i * g + j] *= 2;
   }
 }
 
-// d^T gram d
+// ||X d||^2 by the triangle that gramOf made. Four rows at a time: one alone would wait for its own sums.
 float quadraticForm(const float* d, const float* gram, int32_t g) {
   V total = zero();
-  for (int32_t i = 0; i < g; ++i) {
-    V sum = zero();
-    for (int32_t j = 0; j < g; j += kLanes) sum = fma(load(gram + i * g + j), load(d + j), sum);
-    total = fma(set1(d[i]), sum, total);
+  for (int32_t i = 0; i < g; i += 4) {
+    const float* rows = gram + i * g;
+    V sum0 = zero(), sum1 = zero(), sum2 = zero(), sum3 = zero();
+    for (int32_t j = i / kLanes * kLanes; j < g; j += kLanes) {
+      const V value = load(d + j);
+      sum0 = fma(load(rows + j), value, sum0);
+      sum1 = fma(load(rows + g + j), value, sum1);
+      sum2 = fma(load(rows + 2 * g + j), value, sum2);
+      sum3 = fma(load(rows + 3 * g + j), value, sum3);
+    }
+    total = fma(set1(d[i]), sum0, total);
+    total = fma(set1(d[i + 1]), sum1, total);
+    total = fma(set1(d[i + 2]), sum2, total);
+    total = fma(set1(d[i + 3]), sum3, total);
   }
   return sumLanes(total);
 }
@@ -97,26 +112,40 @@ float clipError(const float* weights, const float* gram, int32_t g, Clip clip, f
   return quadraticForm(room, gram, g);
 }
 
-// Tries smaller shares of one end of the range.
-void searchEnd(const float* weights, const float* gram, int32_t g, float Clip::*end, Clip* best, float* least,
-               float* room) {
-  constexpr int kSteps = 10;
-  Clip tried = *best;
-  for (int i = 1; i <= kSteps; ++i) {
-    tried.*end = 1.0f - 0.05f * static_cast<float>(i);
+// What one end of the range is tried with.
+struct EndSearch {
+  const float *weights, *gram;
+  int32_t g;
+  float Clip::*end;
+  float* room;
+  Clip best;
+  float least;
+
+  void consider(float share) {
+    Clip tried = best;
+    tried.*end = share;
     const float error = clipError(weights, gram, g, tried, room);
-    if (!(error < *least)) continue;
-    *least = error;
-    *best = tried;
+    if (!(error < least)) return;
+    least = error;
+    best = tried;
   }
-}
+
+  void run() {
+    for (int i = 1; i <= 5; ++i) consider(1.0f - 0.1f * static_cast<float>(i));
+    const float coarse = best.*end;
+    if (coarse < 1.0f) consider(coarse + 0.05f);
+    consider(coarse - 0.05f);
+  }
+};
 
 Clip searchClip(const float* weights, const float* gram, int32_t g, float* room) {
-  Clip best;
-  float least = clipError(weights, gram, g, best, room);
-  searchEnd(weights, gram, g, &Clip::high, &best, &least, room);
-  searchEnd(weights, gram, g, &Clip::low, &best, &least, room);
-  return best;
+  const Clip whole;
+  const float least = clipError(weights, gram, g, whole, room);
+  EndSearch high{weights, gram, g, &Clip::high, room, whole, least};
+  high.run();
+  EndSearch low{weights, gram, g, &Clip::low, room, high.best, high.least};
+  low.run();
+  return low.best;
 }
 
 }  // namespace

@@ -26,11 +26,12 @@ void roundTripRow(const float* row, const float* clips, int64_t k, int32_t g, fl
 void quantizeRow(const float* row, const float* clips, int64_t k, int32_t g, uint8_t* codes, uint8_t* zeros,
                  uint16_t* scales);
 
-// gram [g, g] = X^T X of columns [first, first + g) of x [rows, k].
+// gram [g, g]: the upper triangle of X^T X of columns [first, first + g) of x [rows, k], what is beside the
+// diagonal counted twice and 0 below it, so that d^T X^T X d is the sum of d_i gram_ij d_j with j >= i.
 void groupGram(const float* x, int64_t rows, int64_t k, int64_t first, int32_t g, float* gram);
 
-// The clip whose rounding of weights [g] changes X w least, by d^T gram d with d the change of the weights:
-// the high end first, then the low one, each among 1, 0.95, ..., 0.5. `room` [g].
+// The clip whose rounding of weights [g] changes X w least: the high end first, then the low one, each going
+// down from 1 by 0.05 to 0.5 while that helps. `room` [g].
 Clip bestClip(const float* weights, const float* gram, int32_t g, float* room);
 
 }  // namespace octavo::cpu

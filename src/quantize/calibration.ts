@@ -69,11 +69,11 @@ export async function makeCalibration(
     2,
     Math.min(MAX_SEQUENCE, maxLength - 1) - bos.length,
   );
-  const calibration = chunks(ids.slice(0, split), length);
-  const heldOut = chunks(ids.slice(split), length);
-  const all = [...calibration, ...heldOut].map((chunk) => [...bos, ...chunk]);
+  const calibration = cut(ids.slice(0, split), length, bos);
+  const heldOut = cut(ids.slice(split), length, bos);
+  const all = [...calibration, ...heldOut];
   const count = (lists: number[][]): number =>
-    lists.reduce((sum, list) => sum + bos.length + list.length, 0);
+    lists.reduce((sum, list) => sum + list.length, 0);
   return {
     sequences: {
       tokenIds: Int32Array.from(all.flat()),
@@ -100,13 +100,25 @@ async function encodeUpTo(
   return ids.slice(0, wanted);
 }
 
-/** Pieces of `length`; a last one that is too short to tell anything is left out. */
-function chunks(ids: number[], length: number): number[][] {
-  const pieces: number[][] = [];
-  for (let at = 0; at < ids.length; at += length) {
-    const piece = ids.slice(at, at + length);
-    if (piece.length >= Math.min(length, 32) || pieces.length === 0)
-      pieces.push(piece);
+/**
+ * Sequences of at most `length` tokens after `bos`. Where the text has bos in it, a document begins: a model was not
+ * trained to look back across that.
+ */
+function cut(
+  ids: readonly number[],
+  length: number,
+  bos: number[],
+): number[][] {
+  const sequences: number[][] = [];
+  let current = [...bos];
+  for (const id of ids) {
+    const begins = id === bos[0];
+    if (begins || current.length === bos.length + length) {
+      sequences.push(current);
+      current = [...bos];
+    }
+    if (!begins) current.push(id);
   }
-  return pieces;
+  // One token alone predicts nothing.
+  return [...sequences, current].filter(({ length: tokens }) => tokens > 1);
 }

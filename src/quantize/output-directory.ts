@@ -49,9 +49,9 @@ export function openOutput(
 ): OutputDirectory {
   const directory = path.resolve(out);
   const source = path.resolve(model);
-  if (contains(directory, source) || contains(source, directory))
+  if (contains(directory, source))
     throw outError(
-      `expected a directory outside of the model's own, got ${directory}`,
+      `expected a directory that does not hold the model itself, got ${directory}`,
     );
   checkFree(directory, overwrite);
   const partial = `${directory}.partial`;
