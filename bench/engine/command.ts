@@ -5,7 +5,7 @@ import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { addDatasetFlags } from "../serve/dataset-flags.js";
 import { atLeast } from "../serve/flag-rows.js";
 import { writeJson } from "../write-json.js";
-import { addEngineFlags } from "./flags.js";
+import { addEngineFlags, withModelDirectory } from "./flags.js";
 import type { LatencyFlags } from "./latency.js";
 import type { StartupFlags } from "./startup.js";
 import type { ThroughputFlags } from "./throughput.js";
@@ -26,7 +26,8 @@ export function latencyBenchCommand(): Command {
   addEngineFlags(command);
   return command.action(async (flags: LatencyFlags) => {
     const { runLatencyBench } = await import("./latency.js");
-    await writeJson(flags.outputJson, await runLatencyBench(flags, print));
+    const located = await withModelDirectory(flags);
+    await writeJson(flags.outputJson, await runLatencyBench(located, print));
   });
 }
 
@@ -54,7 +55,7 @@ export function throughputBenchCommand(): Command {
       const { runThroughputBench } = await import("./throughput.js");
       const result = await runThroughputBench(
         {
-          ...flags,
+          ...(await withModelDirectory(flags)),
           randomInputLen: flags.inputLen,
           randomOutputLen: flags.outputLen,
           timeScale: 1,
@@ -77,7 +78,8 @@ export function startupBenchCommand(): Command {
   addEngineFlags(command);
   return command.action(async (flags: StartupFlags, self: Command) => {
     const { runStartupBench } = await import("./startup.js");
-    const result = await runStartupBench(flags, serveArguments(self), print);
+    const located = await withModelDirectory(flags);
+    const result = await runStartupBench(located, serveArguments(self), print);
     await writeJson(flags.outputJson, result);
   });
 }

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, type Command } from "commander";
+import { findModel } from "../../src/cli/find-model.js";
 import { addFlags, camelCase, integer } from "../../src/cli/flags.js";
 import { engineConfig, SERVE_FLAGS } from "../../src/cli/serve-flags.js";
 import { ENGINE_DEFAULTS, type EngineConfig } from "../../src/core/config.js";
@@ -7,6 +8,7 @@ import { OctavoError } from "../../src/core/errors.js";
 /** Flags of every bench that runs the engine itself. */
 export interface EngineBenchFlags extends Record<string, unknown> {
   model?: string;
+  revision?: string;
   seed: number;
   outputJson?: string;
 }
@@ -17,7 +19,11 @@ export interface EngineBenchFlags extends Record<string, unknown> {
  */
 export function addEngineFlags(command: Command): void {
   command
-    .option("--model <dir>", "model directory in the Hugging Face layout")
+    .option(
+      "--model <model>",
+      "directory in the Hugging Face layout, or hub name (OWNER/NAME)",
+    )
+    .option("--revision <name>", "branch, tag or commit of a hub name")
     .option(
       "--seed <n>",
       "of made-up weights, prompts and draws",
@@ -39,12 +45,23 @@ export function addEngineFlags(command: Command): void {
   );
 }
 
+/** The flags with --model as a directory, downloaded where it has to be. Errors: as findModel's. */
+export async function withModelDirectory<Flags extends EngineBenchFlags>(
+  flags: Flags,
+): Promise<Flags> {
+  const { directory } = await findModel(requireModel(flags), {
+    revision: flags.revision,
+    weights: flags["loadFormat"] !== "dummy",
+  });
+  return { ...flags, model: directory };
+}
+
 /** Errors: `invalid_config` where no model was named. */
 export function requireModel({ model }: EngineBenchFlags): string {
   if (model !== undefined) return model;
   throw new OctavoError(
     "invalid_config",
-    "--model: expected a model directory, got none",
+    "--model: expected a model directory or a hub name (OWNER/NAME), got none",
     "model",
   );
 }

@@ -1,10 +1,12 @@
 import { Command } from "commander";
+import { findModel } from "./find-model.js";
 import { addFlags, applySwitchVariables } from "./flags.js";
 import { SERVE_FLAGS } from "./serve-flags.js";
 
 /** The flags of `serve` that decide what fits. */
 const PLAN_FLAGS = SERVE_FLAGS.filter(({ name }) =>
   [
+    "revision",
     "model-file",
     "load-format",
     "threads",
@@ -18,6 +20,8 @@ const PLAN_FLAGS = SERVE_FLAGS.filter(({ name }) =>
 );
 
 interface DoctorOptions extends Record<string, unknown> {
+  revision?: string;
+  loadFormat?: string;
   json?: boolean;
 }
 
@@ -25,7 +29,10 @@ interface DoctorOptions extends Record<string, unknown> {
 export function doctorCommand(): Command {
   const command = new Command("doctor")
     .description("Say what this machine can run, and why not.")
-    .argument("[model]", "also say what of this model directory would fit")
+    .argument(
+      "[model]",
+      "also say what of this model would fit: a directory, or a hub name (OWNER/NAME)",
+    )
     .option("--json", "print everything as JSON");
   addFlags(command, PLAN_FLAGS);
   return command.action(
@@ -35,7 +42,7 @@ export function doctorCommand(): Command {
       // Only now: --help answers without loading the engine.
       const { diagnose } = await import("./doctor/diagnose.js");
       const { reportText } = await import("./doctor/report.js");
-      const diagnosis = await diagnose(model, options);
+      const diagnosis = await diagnose(await locate(model, options), options);
       const text = options.json
         ? JSON.stringify(diagnosis, null, 2)
         : reportText(diagnosis);
@@ -43,4 +50,14 @@ export function doctorCommand(): Command {
       process.exitCode = diagnosis.ok ? 0 : 1;
     },
   );
+}
+
+/** A directory; undefined: it is about the machine alone. */
+async function locate(
+  model: string | undefined,
+  { revision, loadFormat }: DoctorOptions,
+): Promise<string | undefined> {
+  if (model === undefined && revision === undefined) return undefined;
+  const weights = loadFormat !== "dummy";
+  return (await findModel(model, { revision, weights })).directory;
 }

@@ -4,10 +4,12 @@ import path from "node:path";
 import { OctavoError } from "../core/errors.js";
 import type { LinearReport } from "../quantize/layer-quantizer.js";
 import type { QuantizeReport } from "../quantize/quantize.js";
+import { findModel } from "./find-model.js";
 import { integer } from "./flags.js";
 import { formatBytes, formatCount, ProgressBar } from "./format.js";
 
 interface Flags {
+  revision?: string;
   out: string;
   groupSize: number;
   calib?: string;
@@ -32,8 +34,9 @@ export function quantizeCommand(): Command {
     )
     .argument(
       "<model>",
-      "directory of a dense model in the Hugging Face layout",
+      "dense model: a directory in the Hugging Face layout, or a hub name (OWNER/NAME)",
     )
+    .option("--revision <name>", "branch, tag or commit of a hub name")
     .requiredOption(
       "--out <dir>",
       "directory to write; must not exist or be empty",
@@ -85,7 +88,10 @@ function parseGroupSize(text: string): number {
   return size;
 }
 
-async function run(model: string, flags: Flags): Promise<void> {
+async function run(name: string, flags: Flags): Promise<void> {
+  const { directory: model } = await findModel(name, {
+    revision: flags.revision,
+  });
   const { quantize } = await import("../quantize/quantize.js");
   const bars = {
     quantize: new ProgressBar("Quantizing"),

@@ -97,7 +97,9 @@ describe("octavo bench latency", () => {
   it("asks for a model", async () => {
     await expect(
       latencyBenchCommand().parseAsync([], { from: "user" }),
-    ).rejects.toThrow("--model: expected a model directory, got none");
+    ).rejects.toThrow(
+      "--model: expected a model directory or a hub name (OWNER/NAME), got none",
+    );
   });
 });
 

@@ -130,6 +130,17 @@ describe.skipIf(!hasShared)(
       expect(hub.requests).toEqual([]);
     });
 
+    it("is what other commands take as well", async () => {
+      const doctor = await runOctavo(["doctor", REPO, "--json"], {
+        ...environment,
+        HF_HUB_OFFLINE: "1",
+      });
+      const { model } = JSON.parse(doctor.stdout) as {
+        model: { directory: string };
+      };
+      expect(path.basename(model.directory)).toBe(hub.commit);
+    });
+
     it("says in one line what the hub does not have", async () => {
       const { code, stderr } = await runOctavo(
         ["serve", "octavo-test/other"],
