@@ -210,7 +210,7 @@ describe.skipIf(!hasShared)(
 
     it("says what the server said where it does not start", async () => {
       const { code, stderr } = await runOctavo(
-        `bench startup --model ${scratch}/nowhere --num-iters 1`.split(" "),
+        `bench startup --model ${scratch} --num-iters 1`.split(" "),
       );
       expect(code).toBe(1);
       expect(stderr).toMatch(/octavo serve ended with 1 before it listened/);
