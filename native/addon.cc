@@ -181,8 +181,7 @@ Napi::Value measureScratch(const Napi::CallbackInfo& info) {
     validateProgram(program);
     const RunnerSizes sizes = readSizes(argument(info, 2, "sizes"));
     validateSizes(sizes);
-    const Shapes shapes(program, sizes, 0);
-    return toNumber(info.Env(), ops.scratchBytes ? ops.scratchBytes(&shapes.options()) : 0);
+    return toNumber(info.Env(), scratchBytes(ops, program, sizes));
   });
 }
 

@@ -135,9 +135,11 @@ MemoryUse Runner::load(const Progress& progress) {
   loaded.device->expect(ops_.finishLoading(loaded.device->context), "load");
   loaded.playback->bind(spec_.program, weights);
   if (ops_.beginCapture) loaded.step->capture(*loaded.playback, spec_.graphRows);
+  // Of a device's own memory; the arenas are the host's.
+  const size_t own = ops_.describe ? scratchBytes(ops_, spec_.program, spec_.sizes)
+                                   : kNumSlots * (layout_.bytes + privateLayout_.bytes);
   const MemoryUse use{weightBytes(ops_, spec_.program), loaded.playback->kvCacheBytes(),
-                      loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() +
-                          kNumSlots * (layout_.bytes + privateLayout_.bytes)};
+                      loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() + own};
   // The last thing that can fail; the thread looks at nothing before the first launch.
   thread_ = std::thread([this] { computeLoop(); });
   for (int i = 0; i < kNumSlots; i++) slots_[i] = std::move(slots[i]);

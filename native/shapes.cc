@@ -34,4 +34,8 @@ Shapes::Shapes(const Program& program, const RunnerSizes& sizes, int32_t threads
   options_.numAttentions = static_cast<int32_t>(attentions_.size());
 }
 
+size_t scratchBytes(const Ops& ops, const Program& program, const RunnerSizes& sizes) {
+  return ops.scratchBytes ? ops.scratchBytes(&Shapes(program, sizes, 0).options()) : 0;
+}
+
 }  // namespace octavo

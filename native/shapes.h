@@ -24,4 +24,7 @@ class Shapes {
   OpenOptions options_{};
 };
 
+// What open() takes for these, beside weights and what alloc() is asked for.
+size_t scratchBytes(const Ops& ops, const Program& program, const RunnerSizes& sizes);
+
 }  // namespace octavo

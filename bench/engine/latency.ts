@@ -52,10 +52,7 @@ export async function runLatencyBench(
       `--batch-size: expected at most --max-num-seqs (${config.maxNumSeqs}), got ${batchSize}`,
       "batch-size",
     );
-  const machine = measureMachine(
-    config.device === "auto" ? "cpu" : config.device,
-    config.threads,
-  );
+  const machine = measureMachine(config.device, config.threads);
   const loading = new ProgressBar("Loading weights");
   const engine = await InProcessEngine.start(config, (done, total) =>
     loading.update(done, total),

@@ -55,10 +55,7 @@ export async function runStartupBench(
   print: (line: string) => void,
 ): Promise<StartupResult> {
   const model = requireModel(flags);
-  const machine = measureMachine(
-    flags.device === "auto" ? "cpu" : flags.device,
-    flags.threads,
-  );
+  const machine = measureMachine(flags.device, flags.threads);
   print(`Model: ${model}`);
   machineLines(machine, flags.seed).forEach(print);
   const total = flags.numItersWarmup + flags.numIters;

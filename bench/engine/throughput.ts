@@ -41,10 +41,7 @@ export async function runThroughputBench(
   print: (line: string) => void,
 ): Promise<ThroughputResult> {
   const config = benchEngineConfig(flags);
-  const machine = measureMachine(
-    config.device === "auto" ? "cpu" : config.device,
-    config.threads,
-  );
+  const machine = measureMachine(config.device, config.threads);
   const loading = new ProgressBar("Loading weights");
   const engine = await InProcessEngine.start(config, (done, total) =>
     loading.update(done, total),

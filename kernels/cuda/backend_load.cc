@@ -242,12 +242,14 @@ size_t denseBytes(const HostTensor* source, int) {
 
 int finishLoading(Context* base) {
   CudaContext* context = self(base);
-  const int status = context->check(gpu::synchronize(context->copyIn), "copy of weights");
+  int status = gpu::synchronize(context->copyIn);
+  // Memory is cleared on this one: before other streams bring anything there.
+  if (status == 0) status = gpu::synchronize(context->compute);
   for (LoadStage& stage : context->stages) {
     if (stage.memory) gpu::releaseHost(stage.memory);
     stage = {nullptr, 0, stage.copied};
   }
-  return status;
+  return context->check(status, "loading");
 }
 
 }  // namespace octavo::cuda

@@ -7,6 +7,6 @@ build="$root/build/cuda-sim"
 mkdir -p "$build" "$root/build/Release"
 {
   cmake -S "$root/kernels/cuda" -B "$build" -DOCTAVO_CUDA=OFF &&
-  cmake --build "$build" --target octavo_cuda-sim -j "${OCTAVO_JOBS:-2}"
+  cmake --build "$build" --target octavo_library -j "${OCTAVO_JOBS:-2}"
 } >"$build/library.log" 2>&1 || { cat "$build/library.log"; exit 1; }
 cp "$build/liboctavo_cuda-sim.so" "$root/build/Release/"

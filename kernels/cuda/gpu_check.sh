@@ -1,13 +1,18 @@
 #!/bin/sh
-# On a machine with a GPU, CUDA and CMake (no Node): what the simulator can't tell.
+# On a machine with a GPU, CUDA and CMake: what the simulator can't tell.
 #   1. the simulator's primitives and the device's, byte for byte
 #   2. every kernel test, compiled by nvcc
 #   3. compute-sanitizer (memcheck, racecheck) on the same tests, small shapes
 #   4. the kernel bench at real shapes, as JSON
-# Stops at the first failure. usage: kernels/cuda/gpu_check.sh [bench result file, default build/cuda/bench.json]
+#   5. the whole engine: golden models, then prefill and decoding at the shapes of Llama-3.1-8B and Qwen2.5-7B in INT4,
+#      batch 1, 16, 64 and 256, as JSON. Needs Node and the built project, or OCTAVO=path of an unpacked bundle's octavo;
+#      golden models are taken from OCTAVO_GOLDEN (default ../shared/models) if they are there.
+# Stops at the first failure. usage: kernels/cuda/gpu_check.sh [kernel results, default build/cuda/bench.json] [engine
+# results, default build/cuda/device.json]
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 result=${1:-"$root/build/cuda/bench.json"}
+device_result=${2:-"$root/build/cuda/device.json"}
 build="$root/build/cuda"
 jobs=$(nproc 2>/dev/null || echo 4)
 say() { printf '\n== %s\n' "$1"; }
@@ -46,3 +51,17 @@ fi
 say "bench"
 "$build/cuda_bench" "$result"
 echo "written to $result"
+
+say "engine"
+golden=${OCTAVO_GOLDEN:-"$root/../shared/models"}
+set -- bench device --device cuda --output-json "$device_result"
+if [ -d "$golden" ]; then set -- "$@" --models "$golden"; else echo "gpu_check: no golden models in $golden: not compared" >&2; fi
+if [ -n "${OCTAVO:-}" ]; then
+  "$OCTAVO" "$@"
+elif command -v node >/dev/null && [ -f "$root/dist/src/cli/main.js" ]; then
+  node "$root/dist/src/cli/main.js" "$@"
+else
+  echo "gpu_check: no Node with a built project, and OCTAVO names no bundle's octavo: the engine was not checked" >&2
+  exit 1
+fi
+echo "written to $device_result"

@@ -5,6 +5,7 @@ import {
   startupBenchCommand,
   throughputBenchCommand,
 } from "../../bench/engine/command.js";
+import { deviceBenchCommand } from "../../bench/device/command.js";
 import { kernelBenchCommand } from "../../bench/kernels/command.js";
 import { serveBenchCommand } from "../../bench/serve/command.js";
 
@@ -28,5 +29,6 @@ export function benchCommand(): Command {
   bench.addCommand(throughputBenchCommand());
   bench.addCommand(startupBenchCommand());
   bench.addCommand(kernelBenchCommand());
+  bench.addCommand(deviceBenchCommand());
   return bench;
 }

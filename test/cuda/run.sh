@@ -11,7 +11,7 @@ build="$root/build/cuda-sim"
 mkdir -p "$build"
 {
   cmake -S "$root/kernels/cuda" -B "$build" -DOCTAVO_CUDA=OFF -DOCTAVO_ASAN=$asan &&
-  cmake --build "$build" --target cuda_tests octavo_cuda-sim -j "${OCTAVO_JOBS:-2}"
+  cmake --build "$build" --target cuda_tests octavo_library -j "${OCTAVO_JOBS:-2}"
 } >"$build/build.log" 2>&1 || { cat "$build/build.log"; exit 1; }
 # The addon looks for it beside itself.
 [ $asan = ON ] || [ ! -d "$root/build/Release" ] || cp "$build/liboctavo_cuda-sim.so" "$root/build/Release/"

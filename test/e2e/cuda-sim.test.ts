@@ -5,8 +5,11 @@
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import type { EngineConfig } from "../../src/core/config.js";
+import type { FromEngine } from "../../src/engine/messages.js";
 import { prepareModel } from "../../src/engine/prepare-model.js";
+import { startEngine } from "../../src/engine/start-engine.js";
 import { addonFile } from "../../src/runner/addon.js";
 import type { Open } from "../native/support.js";
 import {
@@ -20,8 +23,8 @@ import {
 import type { GoldenCase } from "./golden-support.js";
 import { openEngine } from "./native-engine.js";
 import type { NativeEngine, Outcome } from "./native-engine.js";
-import { randomRequests } from "./random-requests.js";
-import { hasShared, SHARED } from "./server-process.js";
+import { randomRequests, requestOf } from "./random-requests.js";
+import { hasShared, SHARED, startServer, STORIES } from "./server-process.js";
 
 const LONG = process.env["OCTAVO_LONG"] === "1";
 const LIBRARY = path.join(path.dirname(addonFile()), "liboctavo_cuda-sim.so");
@@ -137,3 +140,112 @@ describe
     );
   },
 );
+
+describe.runIf(built && hasShared)("decode graphs on cuda-sim", () => {
+  /** A short prompt and longer ones than a segment of attention (512 positions), decoded together. */
+  const requests = (LONG ? [40, 530, 1010] : [40, 530]).map((length, i) =>
+    requestOf(
+      i + 1,
+      Array.from({ length }, (_, p) => 3 + ((p * 7 + i) % 500)),
+      { maxTokens: 4, temperature: i, seedLo: i, repetitionPenalty: 1.1 },
+    ),
+  );
+
+  it("one graph serves any context, with the same bits as op by op", async () => {
+    const outcomes = [];
+    for (const enforceEager of [false, true]) {
+      const engine = await open("tiny-llama3", {
+        enforceEager,
+        maxModelLen: 1024,
+        maxNumBatchedTokens: 512,
+      });
+      engine.run(requests, 3);
+      engine.close();
+      outcomes.push(engine.outcomes);
+    }
+    expect(outcomes[0]).toEqual(outcomes[1]);
+    expect(outcomes[0]?.get("2.0")?.tokens.length).toBe(4);
+  });
+});
+
+describe.runIf(built && hasShared)("cuda-sim's memory", () => {
+  it("that is too small is an error which names the flag and the value", async () => {
+    process.env["OCTAVO_SIM_MEMORY"] = "40";
+    try {
+      await expect(
+        open("tiny-llama3", {
+          gpuMemoryUtilization: 0.1,
+          numGpuBlocksOverride: null,
+        }),
+      ).rejects.toThrow(/Set --gpu-memory-utilization 0\.\d+ or take/);
+      await expect(
+        open("tiny-llama3", { maxNumBatchedTokens: 65536, maxModelLen: null }),
+      ).rejects.toThrow(/Lower --max-num-batched-tokens \(65536\)/);
+    } finally {
+      delete process.env["OCTAVO_SIM_MEMORY"];
+    }
+  });
+
+  it("is planned to what is taken of it", async () => {
+    const { info, memory } = await started({ numGpuBlocksOverride: null });
+    expect(memory.workspace).toBeLessThanOrEqual(info.workspaceBytes);
+    expect(memory.weights).toBe(info.weightBytes);
+    expect(memory.kvCache).toBe(info.numBlocks * info.kvBytesPerBlock);
+  });
+
+  it("refuses pages and activations that it has no kernels for", async () => {
+    await expect(open("tiny-llama3", { kvCacheDtype: "f32" })).rejects.toThrow(
+      "spec.kvCacheDtype: expected a type that cuda-sim has kernels for",
+    );
+    await expect(open("tiny-llama3", { dtype: "float32" })).rejects.toThrow(
+      "--dtype float32: cuda-sim computes in float16.",
+    );
+  });
+});
+
+/** What was planned, and what was taken. */
+async function started(config: Partial<EngineConfig>) {
+  let ready: Extract<FromEngine, { type: "ready" }> | undefined;
+  const { runner } = await startEngine(
+    {
+      ...ENGINE_DEFAULTS,
+      model: path.join(MODELS, "tiny-llama3"),
+      device: "cuda-sim",
+      ...config,
+    },
+    (message) => {
+      if (message.type === "ready") ready = message;
+    },
+  );
+  runner.close();
+  if (!ready) throw new Error("never ready");
+  return ready;
+}
+
+describe.runIf(built && hasShared)("a kernel that fails on cuda-sim", () => {
+  const args = [
+    STORIES,
+    ...["--device", "cuda-sim", "--max-model-len", "128"],
+    ...["--num-gpu-blocks-override", "64", "--seed", "1"],
+  ];
+  const complete = async (env: NodeJS.ProcessEnv) => {
+    const server = await startServer(args, env);
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ prompt: "Once upon a time", max_tokens: 12 }),
+    });
+    const { choices } = (await response.json()) as {
+      choices: { text: string }[];
+    };
+    await server.stop();
+    return { text: choices[0]?.text, log: server.stderr() };
+  };
+
+  it("restarts the device, and the request ends as if nothing had happened", async () => {
+    const whole = await complete({});
+    const failed = await complete({ OCTAVO_SIM_FAIL_AT_LAUNCH: "300" });
+    expect(failed.log).toContain("OCTAVO_SIM_FAIL_AT_LAUNCH");
+    expect(failed.text).toBe(whole.text);
+  });
+});

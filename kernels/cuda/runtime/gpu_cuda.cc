@@ -48,7 +48,7 @@ int describe(Description* description, char* reason, size_t reasonSize) {
   if (properties.major < kLeastMajor)
     return refuse(reason, reasonSize, "%s has compute capability %d.%d, expected %d.0 or newer",
                   properties.name, properties.major, properties.minor, kLeastMajor);
-  std::snprintf(description->name, sizeof description->name, "%s", properties.name);
+  std::snprintf(description->name, sizeof description->name, "%.127s", properties.name);
   std::snprintf(description->driver, sizeof description->driver, "CUDA %d.%d", driver / 1000,
                 driver % 1000 / 10);
   description->major = properties.major;
