@@ -30,6 +30,7 @@ const LAYERS = {
     "models",
     "src/core",
   ],
+  "src/packaging": ["src/core"],
   "src/server": ["src/text", "src/grammar", "src/engine", "src/core"],
   "src/cli": [
     "src/server",
