@@ -42,7 +42,7 @@ export function readCalibrationText(file: string): string {
 /**
  * Cuts a text into sequences of at most 512 tokens (and less than the model's context): the first `numTokens` tokens to
  * calibrate on, a quarter as many after them to measure perplexity on; in the same proportion where the text is
- * shorter. Each starts with the model's first token (bos) where the tokenizer puts one.
+ * shorter. Each starts with the token bos where the tokenizer puts one.
  * Errors: `invalid_config` for a text that is too short.
  */
 export async function makeCalibration(
@@ -62,15 +62,15 @@ export async function makeCalibration(
     );
   const split = Math.ceil(ids.length / (1 + HELD_OUT_SHARE));
   const around = await tokenizer.encode("", { addSpecialTokens: true });
-  const bos =
+  const prefix =
     bosTokenId !== null && around[0] === bosTokenId ? [bosTokenId] : [];
   // As long as a prompt can be: one position is for what follows.
   const length = Math.max(
     2,
-    Math.min(MAX_SEQUENCE, maxLength - 1) - bos.length,
+    Math.min(MAX_SEQUENCE, maxLength - 1) - prefix.length,
   );
-  const calibration = cut(ids.slice(0, split), length, bos);
-  const heldOut = cut(ids.slice(split), length, bos);
+  const calibration = cut(ids.slice(0, split), length, prefix, bosTokenId);
+  const heldOut = cut(ids.slice(split), length, prefix, bosTokenId);
   const all = [...calibration, ...heldOut];
   const count = (lists: number[][]): number =>
     lists.reduce((sum, list) => sum + list.length, 0);
@@ -101,23 +101,24 @@ async function encodeUpTo(
 }
 
 /**
- * Sequences of at most `length` tokens after `bos`. Where the text has bos in it, a document begins: a model was not
- * trained to look back across that.
+ * Sequences of at most `length` tokens after `prefix`. Where the text has the token bos in it, a document begins: a
+ * model was not trained to look back across that.
  */
 function cut(
   ids: readonly number[],
   length: number,
-  bos: number[],
+  prefix: readonly number[],
+  bosTokenId: number | null,
 ): number[][] {
   const sequences: number[][] = [];
-  let current = [...bos];
+  let current = [...prefix];
   for (const id of ids) {
-    const begins = id === bos[0];
-    if (begins || current.length === bos.length + length) {
+    const begins = id === bosTokenId;
+    if (begins || current.length === prefix.length + length) {
       sequences.push(current);
-      current = [...bos];
+      current = begins ? [] : [...prefix];
     }
-    if (!begins) current.push(id);
+    current.push(id);
   }
   // One token alone predicts nothing.
   return [...sequences, current].filter(({ length: tokens }) => tokens > 1);

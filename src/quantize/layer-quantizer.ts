@@ -92,7 +92,6 @@ export class LayerQuantizer {
     rows: Float32Array,
   ): Promise<ScaleChoice | null> {
     if (!group.fold || !this.options.scale) return null;
-    await breathe(this.signal);
     const { width } = group.input;
     const searched = group.linears
       .filter(this.plan.isQuantized)
@@ -110,6 +109,7 @@ export class LayerQuantizer {
       group.fold.kind === "linear" ? group.fold.attention : null,
       searched,
       this.options.groupSize,
+      this.signal,
     );
   }
 

@@ -4,6 +4,7 @@
  */
 import type { AttentionNode } from "../../models/graph.js";
 import type { NativeQuantizer } from "../runner/addon.js";
+import { breathe } from "./walk.js";
 
 /** Alphas 0, 1/20, ..., 19/20; 0 is plain rounding. */
 const NUM_ALPHAS = 20;
@@ -42,14 +43,15 @@ export function meanMagnitudes(
  * The scales of the best alpha for linears that read `sample` [rows, k]: least sum of their relative squared errors.
  * `attention`: the producer's channels are those of v, and each serves several query heads.
  */
-export function searchScale(
+export async function searchScale(
   native: NativeQuantizer,
   sample: Float32Array,
   magnitudes: Float64Array,
   attention: AttentionNode | null,
   weights: readonly SearchedWeights[],
   groupSize: number,
-): ScaleChoice {
+  signal: AbortSignal,
+): Promise<ScaleChoice> {
   const k = magnitudes.length;
   const channels = attention ? headMeans(magnitudes, attention) : magnitudes;
   let best: ScaleChoice | null = null;
@@ -58,6 +60,7 @@ export function searchScale(
     const alpha = i / NUM_ALPHAS;
     const producer = scalesOf(channels, alpha);
     const columns = attention ? perQueryHead(producer, attention) : producer;
+    await breathe(signal);
     let error = 0;
     for (const { w, energy } of weights)
       error +=
