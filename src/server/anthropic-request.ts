@@ -1,6 +1,7 @@
 /** Bodies of /v1/messages: their shape, and what they are as a chat. */
 import { Type, type Static } from "typebox";
 import type { ChatMessage } from "../text/chat-template.js";
+import type { GrammarSpec } from "../grammar/spec.js";
 import type { Dialect } from "../text/turn/dialect.js";
 import { invalidField, shown, unsupportedField } from "./errors.js";
 import { boolean, integer, list, number, object, string } from "./schemas.js";
@@ -27,6 +28,8 @@ const shared = {
   tools: list<Fields>(Type.Object({}), { maxItems: MAX_TOOLS }),
   tool_choice: Type.Optional(Type.Unknown()),
   thinking: Type.Optional(Type.Unknown()),
+  output_config: Type.Optional(Type.Unknown()),
+  output_format: Type.Optional(Type.Unknown()),
   chat_template_kwargs: object(),
 };
 
@@ -56,8 +59,6 @@ const UNBUILT: readonly [field: string, why: string][] = [
   ["mcp_servers", "MCP servers are not built"],
   ["container", "containers are not built"],
   ["context_management", "context management is not built"],
-  ["output_format", "constrained output is not built on this route"],
-  ["output_config", "constrained output is not built on this route"],
 ];
 
 export interface AnthropicChat {
@@ -68,6 +69,10 @@ export interface AnthropicChat {
   /** The last message is the assistant's: the answer goes on from its end. */
   readonly continued: boolean;
   readonly thinking: Thinking;
+  /** What an answer without calls must match; null: anything. */
+  readonly response: GrammarSpec | null;
+  /** What templates know as reasoning_effort, or null. */
+  readonly effort: string | null;
 }
 
 export interface Thinking {
@@ -111,6 +116,8 @@ export function readChat(
         : null,
     continued: last?.role === "assistant",
     thinking: readThinking(body.thinking),
+    response: readOutput(body),
+    effort: readEffort(body.output_config),
   };
 }
 
@@ -327,6 +334,29 @@ function chatTool({ name, description, input_schema }: Fields): Fields {
       parameters: input_schema,
     },
   };
+}
+
+/** output_config.format, and output_format, its older name. */
+function readOutput(body: CountTokensBody): GrammarSpec | null {
+  const { output_config: config, output_format: older } = body;
+  if (config != null && !isFields(config))
+    throw invalidField("output_config", "an object", config);
+  const newer = config?.["format"];
+  const [format, param] =
+    newer == null ? [older, "output_format"] : [newer, "output_config.format"];
+  if (format == null) return null;
+  if (!isFields(format) || format["type"] !== "json_schema")
+    throw invalidField(param, '{"type":"json_schema","schema":...}', format);
+  const { schema } = format;
+  if (!isFields(schema))
+    throw invalidField(`${param}.schema`, "a JSON Schema", schema);
+  return { kind: "json_schema", schema, param: `${param}.schema` };
+}
+
+function readEffort(config: unknown): string | null {
+  const effort = isFields(config) ? config["effort"] : null;
+  if (effort == null || typeof effort === "string") return effort ?? null;
+  throw invalidField("output_config.effort", "a string", effort);
 }
 
 function readThinking(thinking: unknown): Thinking {

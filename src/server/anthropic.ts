@@ -32,6 +32,7 @@ export function anthropicRoutes(
       const { toolUse, continued, thinking } = chat;
       const plan = await TurnPlan.make(context, text, {
         toolUse,
+        response: chat.response,
         continued,
         reasoningBudget:
           thinking.budget === null
@@ -67,7 +68,7 @@ export function anthropicRoutes(
 /** Templates of models that can do either ask `enable_thinking`. */
 function promptOf(
   { chatTemplate }: ServerContext,
-  { messages, tools, continued, thinking }: AnthropicChat,
+  { messages, tools, continued, thinking, effort }: AnthropicChat,
   { chat_template_kwargs: kwargs }: CountTokensBody,
 ): string {
   return renderPrompt(chatTemplate, messages, {
@@ -79,7 +80,7 @@ function promptOf(
       ...(thinking.enabled !== null && { enable_thinking: thinking.enabled }),
       ...kwargs,
     },
-    reasoning_effort: null,
+    reasoning_effort: effort,
   });
 }
 
@@ -114,6 +115,7 @@ async function specsOf(
       promptParam: "messages",
       keepTokenIds: plan.keepTokenIds,
       constraint: plan.constraint,
+      grammar: plan.grammar,
     },
   );
 }

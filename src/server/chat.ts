@@ -26,10 +26,9 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
       const toolUse = checkToolUse(body, context.dialect);
       const messages = checkMessages(body.messages);
       const text = renderPrompt(context.chatTemplate, messages, body);
-      const grammar = structuredSpec(body);
       const plan = await TurnPlan.make(context, text, {
-        constrained: grammar !== null,
         toolUse,
+        response: structuredSpec(body),
         continued: body.continue_final_message ?? false,
         reasoningBudget: budgetOf(body),
       });
@@ -47,7 +46,7 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
           room: roomOf(body),
           keepTokenIds: plan.keepTokenIds,
           constraint: plan.constraint,
-          grammar,
+          grammar: plan.grammar,
           promptParam: "messages",
         },
       );

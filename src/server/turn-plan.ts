@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { Constraint } from "../core/constraint.js";
+import { paramOf, type GrammarSpec } from "../grammar/spec.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import {
   beginsReasoning,
   type ReasoningFormat,
 } from "../text/turn/reasoning.js";
+import type { ToolCallFormat } from "../text/turn/tool-call-format.js";
 import {
   markersNeeded,
   TurnParser,
@@ -12,12 +14,13 @@ import {
 } from "../text/turn/turn-parser.js";
 import { unsupportedField } from "./errors.js";
 import type { ServerContext } from "./options.js";
+import { callsGrammar, constrainedFormat } from "./tool-grammar.js";
 import { knownTools, type ToolUse } from "./tools.js";
 
 export interface TurnWishes {
   readonly toolUse: ToolUse;
-  /** The answer must match a grammar, from the end of its reasoning on. */
-  readonly constrained?: boolean;
+  /** What the answer must match from the end of its reasoning on, if it makes no calls; null: anything. */
+  readonly response: GrammarSpec | null;
   /** The answer goes on from a text of the prompt. */
   readonly continued: boolean;
   /** Most tokens of reasoning, and the field that says so. */
@@ -35,7 +38,9 @@ export class TurnPlan {
     private readonly options: TurnOptions,
     /** Special tokens that the parsers must see. */
     readonly keepTokenIds: ReadonlySet<number>,
-    /** What bounds the reasoning; null: nothing does. */
+    /** What the output must match after its reasoning; null: anything. */
+    readonly grammar: GrammarSpec | null,
+    /** Where the grammar begins, and what bounds the reasoning before; null: it begins at once. */
     readonly constraint: Constraint | null,
     private readonly shortIds: boolean,
   ) {}
@@ -47,12 +52,10 @@ export class TurnPlan {
   static async make(
     { dialect, tokenizer }: ServerContext,
     rendered: string,
-    { toolUse, constrained, continued, reasoningBudget }: TurnWishes,
+    wishes: TurnWishes,
   ): Promise<TurnPlan> {
     const { calls, reasoning } = dialect;
-    const { tools, choice, parallel } = toolUse;
-    if (choice !== "none" && choice !== "auto")
-      throw unsupportedField("tool_choice", "only none and auto are built");
+    const { toolUse, continued, reasoningBudget } = wishes;
     if (reasoningBudget !== null && reasoning === null)
       throw unsupportedField(
         reasoningBudget.param,
@@ -63,32 +66,36 @@ export class TurnPlan {
         ? beginReasoning(reasoning, rendered)
         : rendered;
     const begun = reasoning !== null && beginsReasoning(reasoning, prompt);
+    const { grammar, format, param } = demands(calls, wishes);
     const options: TurnOptions = {
       reasoning: reasoning === null ? null : { format: reasoning, begun },
       calls:
-        calls === null || choice === "none"
+        format === null
           ? null
           : {
-              format: calls,
-              tools: knownTools(tools),
-              maxCalls: parallel ? Infinity : 1,
+              format,
+              tools: knownTools(toolUse.tools),
+              maxCalls: toolUse.parallel ? Infinity : 1,
             },
     };
+    const startAfter =
+      begun && (reasoningBudget !== null || grammar !== null)
+        ? await markerTokens(
+            reasoning.end,
+            tokenizer,
+            reasoningBudget?.param ?? param,
+          )
+        : null;
     return new TurnPlan(
       prompt,
       options,
       tokensIn(markersNeeded(options), tokenizer),
-      begun && (reasoningBudget !== null || constrained === true)
-        ? {
-            grammar: null,
-            startAfter: await markerTokens(
-              reasoning.end,
-              tokenizer,
-              reasoningBudget?.param ?? "response_format",
-            ),
-            freeTokens: reasoningBudget?.tokens ?? null,
-          }
-        : null,
+      grammar,
+      startAfter && {
+        grammar: null,
+        startAfter,
+        freeTokens: reasoningBudget?.tokens ?? null,
+      },
       calls?.shortIds ?? false,
     );
   }
@@ -104,6 +111,39 @@ export class TurnPlan {
       ? randomBytes(9).toString("base64url").replace(/[-_]/g, "0").slice(0, 9)
       : `${prefix}${randomBytes(12).toString("hex")}`;
   }
+}
+
+interface Demands {
+  readonly grammar: GrammarSpec | null;
+  /** How calls are read; null: they are not looked for. */
+  readonly format: ToolCallFormat | null;
+  /** The field that the grammar comes from. */
+  readonly param: string;
+}
+
+/** Calls that must come leave no place for another answer; calls that may come stand beside it. */
+function demands(
+  calls: ToolCallFormat | null,
+  { toolUse, response }: TurnWishes,
+): Demands {
+  const { choice, parallel, tools } = toolUse;
+  const param = response === null ? "" : paramOf(response) || "response_format";
+  if (calls === null || choice === "none")
+    return { grammar: response, format: null, param };
+  if (choice === "auto" && response === null)
+    return { grammar: null, format: calls, param };
+  const format = constrainedFormat(calls);
+  if (choice !== "auto") {
+    const [wanted, several] =
+      choice === "required"
+        ? [tools, parallel]
+        : [tools.filter(({ name }) => name === choice.name), false];
+    const grammar = callsGrammar(format, wanted, several);
+    return { grammar, format, param: "tool_choice" };
+  }
+  const parts = response === null ? [] : [response];
+  parts.push(callsGrammar(format, tools, parallel));
+  return { grammar: { kind: "choice", parts }, format, param };
 }
 
 /** Leaves it to no model whether it thinks first: a bound counts from where the reasoning begins. */

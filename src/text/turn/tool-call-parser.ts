@@ -68,14 +68,15 @@ export class ToolCallParser {
     for (let i = 0; i < text.length; i++) this.throughMarkers(text.charAt(i));
   }
 
-  /** The end of the output: a call that has begun ends as it is; what was held back is text. */
+  /** The end of the output: a call that has begun ends as it is; what was held back is text where it can be. */
   end(): void {
     const held = this.matcher?.flush() ?? "";
     if (this.state === "payload") {
       for (let i = 0; i < held.length; i++) this.toPayload(held.charAt(i));
       if (this.payload !== null) this.endPayload();
     } else {
-      this.say(this.raw + held);
+      // The beginning of a marker after a call is one that was cut off.
+      this.say(this.raw + (this.numCalls > 0 ? "" : held));
     }
     this.raw = "";
     if (this.numCalls === 0) this.sink.text(this.space);

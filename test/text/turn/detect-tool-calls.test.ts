@@ -122,6 +122,16 @@ describeWithShared(
   },
 );
 
+it("the built-in model's template", async () => {
+  const template = await loadChatTemplate("models/starter");
+  const dialect = dialectOf(template);
+  expect(dialect).toMatchObject({
+    calls: { ...named("hermes"), single: false },
+    reasoning: null,
+    printsTools: true,
+  });
+});
+
 it("a parser by name wins over the template; an unknown one is refused", async () => {
   const template = await loadChatTemplate(modelDir({}), "{{ messages }}");
   expect(dialectOf(template, { toolCallParser: "hermes" }).calls).toBe(

@@ -103,6 +103,12 @@ const CASES: Record<string, Case[]> = {
       [],
     ],
     ["a name that is cut off", '<tool_call>{"name": "get', '{"name": "get', []],
+    [
+      "half a marker after a call",
+      `<tool_call>\n${call}\n</tool_c`,
+      "",
+      [weather()],
+    ],
     ["half a marker at the end", "a <tool_ca", "a <tool_ca", []],
     [
       "a name that is no name",
