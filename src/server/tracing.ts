@@ -3,7 +3,6 @@ import {
   DiagLogLevel,
   SpanKind,
   SpanStatusCode,
-  trace,
   type Attributes,
   type Tracer,
 } from "@opentelemetry/api";
@@ -59,7 +58,7 @@ export async function startTracing(
   const tracer = provider.getTracer("octavo", options.version);
   return {
     ended: (timeline, record) =>
-      addSpans(tracer, timeline, record, options.modelName),
+      addSpan(tracer, timeline, record, options.modelName),
     shutdown: async () => {
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((_resolve, reject) => {
@@ -137,47 +136,41 @@ function listenToProblems(report: (message: string) => void): void {
   );
 }
 
-/** One span for the prompt, as vLLM has it, and below it one for each phase that it reached. */
-function addSpans(
+/**
+ * One span for the prompt, as vLLM has it; where its phases meet are events of it, because a span for each would cost
+ * four times as much.
+ */
+function addSpan(
   tracer: Tracer,
   timeline: RequestTimeline,
   { origin }: RequestRecord,
   modelName: string,
 ): void {
-  const { submittedTime, scheduledTime, firstTokenTime } = timeline;
-  const { lastTokenTime, endTime } = timeline;
-  const parent = parentContext(origin.traceparent, origin.tracestate);
-  const startTime = timeline.facts.arrivalTime;
   const span = tracer.startSpan(
     "llm_request",
     {
       kind: SpanKind.SERVER,
-      startTime,
+      startTime: timeline.facts.arrivalTime,
       attributes: attributesOf(timeline, origin.route, modelName),
     },
-    parent,
+    parentContext(origin.traceparent, origin.tracestate),
   );
+  const event = (name: string, time: number): void => {
+    if (time > 0) span.addEvent(name, time);
+  };
+  event("queued", timeline.submittedTime);
+  event("scheduled", timeline.scheduledTime);
   for (const { choice, time } of timeline.preemptions)
     span.addEvent("preempted", { choice }, time);
-  if (timeline.finishReason === "abort") span.addEvent("aborted", endTime);
+  event("first_token", timeline.firstTokenTime);
+  event("last_token", timeline.lastTokenTime);
+  if (timeline.finishReason === "abort") event("aborted", timeline.endTime);
   if (timeline.error !== null)
     span.setStatus({
       code: SpanStatusCode.ERROR,
       message: timeline.error.message,
     });
-  const below = trace.setSpan(parent, span);
-  const phase = (name: string, from: number, to: number): void =>
-    tracer.startSpan(name, { startTime: from }, below).end(Math.max(from, to));
-  if (submittedTime > 0)
-    phase("queue", submittedTime, scheduledTime > 0 ? scheduledTime : endTime);
-  if (scheduledTime > 0)
-    phase(
-      "prefill",
-      scheduledTime,
-      firstTokenTime > 0 ? firstTokenTime : endTime,
-    );
-  if (firstTokenTime > 0) phase("decode", firstTokenTime, lastTokenTime);
-  span.end(endTime);
+  span.end(timeline.endTime);
 }
 
 /** vLLM's names, and those that OpenTelemetry's conventions have for generative AI. Seconds. */

@@ -14,7 +14,11 @@ export interface CollectedSpan {
   start: bigint;
   end: bigint;
   attributes: Record<string, unknown>;
-  events: { name: string; attributes: Record<string, unknown> }[];
+  events: {
+    name: string;
+    time: bigint;
+    attributes: Record<string, unknown>;
+  }[];
   status: { code?: number; message?: string };
 }
 
@@ -68,16 +72,11 @@ export class Collector {
     await new Promise((resolve) => this.server.close(resolve));
   }
 
-  /** Spans of one request, by name. */
-  of(requestId: string): Record<string, CollectedSpan> {
-    const root = this.spans.find(
+  /** The span of a prompt. */
+  of(requestId: string): CollectedSpan | undefined {
+    return this.spans.find(
       (span) => span.attributes["gen_ai.request.id"] === requestId,
     );
-    const below = this.spans.filter(
-      (span) => root !== undefined && span.parentSpanId === root.spanId,
-    );
-    const named = [...(root ? [root] : []), ...below];
-    return Object.fromEntries(named.map((span) => [span.name, span]));
   }
 
   private take(body: Json): void {
@@ -97,6 +96,7 @@ export class Collector {
             attributes: attributes(span.attributes),
             events: span.events.map((event: Json) => ({
               name: event.name,
+              time: BigInt(event.timeUnixNano),
               attributes: attributes(event.attributes),
             })),
             status: span.status,
