@@ -153,6 +153,14 @@ async function writeRows(
   writer.save(path);
 }
 
+/** Conversations as text, for octavo quantize to find its scales by; drawn apart from those that are trained on. */
+function writeCalibration(path: string, seed: number): void {
+  const voice = new Voice(seed, false, 11);
+  const texts = Array.from({ length: 300 }, () => documentText(voice, 256));
+  writeFileSync(path, texts.join(""));
+  console.log(`${path}: ${texts.length} conversations`);
+}
+
 async function single(tokenizer: Tokenizer, text: string): Promise<number> {
   const ids = (
     await tokenizer.encode(text, null, { addSpecialTokens: false })
@@ -243,6 +251,7 @@ async function main(): Promise<void> {
   const seed = Number(values.seed);
   mkdirSync(out, { recursive: true });
   writeTokenizer(out, seed, values.tokenizer);
+  writeCalibration(join(out, "calibration.txt"), seed + 2);
   const tokenizer = Tokenizer.fromFile(join(out, "tokenizer.json"));
   const encoded = async (text: string): Promise<number[]> =>
     (

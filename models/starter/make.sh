@@ -19,6 +19,7 @@ train base 30e6 "${1:-}"
 train draft 30e6 "${2:-}"
 
 mkdir -p models/starter/draft
+cp $out/calibration.txt models/starter/
 for shape in base draft; do
   to=models/starter
   [ $shape = draft ] && to=models/starter/draft
@@ -26,5 +27,5 @@ for shape in base draft; do
   cp $out/tokenizer.json $out/tokenizer_config.json $out/special_tokens_map.json $out/generation_config.json $to/
 done
 npm run --silent build:ts
-node dist/src/cli/main.js quantize models/starter --out models/starter/awq --overwrite
+node dist/src/cli/main.js quantize models/starter --out models/starter/awq --group-size 64 --calib-tokens 16384 --overwrite
 npm run --silent eval:starter -- --json models/starter/eval.json

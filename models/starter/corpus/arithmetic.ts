@@ -158,10 +158,11 @@ export function addition(voice: Voice): Turn {
   );
 }
 
+/** One in six has a negative result. */
 export function subtraction(voice: Voice): Turn {
+  const negative = voice.chance(1 / 6);
   let [a, b] = pair(voice);
-  if (a < b && !voice.chance(0.15) && isHeldOutPair(b, a) === voice.heldout)
-    [a, b] = [b, a];
+  while (a < b !== negative) [a, b] = pair(voice);
   return ask(
     typed(voice, fill(voice.phrase(MINUS), { a, b })),
     `${a} - ${b} = ${a - b}.`,

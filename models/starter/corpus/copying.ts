@@ -243,7 +243,7 @@ const NAME_SOME = phrasings({
 });
 
 export function listing(voice: Voice): Turn {
-  if (voice.chance(0.25)) return counting(voice);
+  if (voice.chance(0.45)) return counting(voice);
   const kind = voice.pick(Object.keys(KINDS));
   const n = voice.integer(2, 6);
   const items = voice.sample(KINDS[kind] ?? [], n);

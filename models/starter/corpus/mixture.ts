@@ -26,15 +26,15 @@ interface Weighted {
 }
 
 const PLAIN: readonly Weighted[] = [
-  { weight: 14, make: addition },
-  { weight: 13, make: subtraction },
+  { weight: 12, make: addition },
+  { weight: 17, make: subtraction },
   { weight: 5, make: multiplication },
   { weight: 2, make: wordProblem },
   { weight: 1, make: largeNumbers },
   { weight: 22, make: repeating },
   { weight: 8, make: reversing },
-  { weight: 6, make: listing },
-  { weight: 20, make: extraction },
+  { weight: 9, make: listing },
+  { weight: 18, make: extraction },
   { weight: 8, make: smallTalk },
   { weight: 6, make: aboutOctavo },
   { weight: 3, make: knowledge },
@@ -85,7 +85,7 @@ function draw(voice: Voice, tasks: readonly Weighted[]): Turn {
   throw new RangeError("no task has a weight");
 }
 
-/** A conversation of `turns` tasks; one in five has tools. */
+/** A conversation of `turns` tasks; one in three has tools. */
 export function dialogue(voice: Voice, turns: number): Dialogue {
   const messages: Message[] = [];
   if (voice.chance(0.3))
@@ -96,7 +96,7 @@ export function dialogue(voice: Voice, turns: number): Dialogue {
         .replace("{city}", voice.pick(CITIES))
         .replace("{name}", voice.pick(NAMES)),
     });
-  if (!voice.chance(0.25)) {
+  if (!voice.chance(0.36)) {
     for (let i = 0; i < turns; i++) messages.push(...draw(voice, PLAIN));
     return { messages };
   }
@@ -104,9 +104,9 @@ export function dialogue(voice: Voice, turns: number): Dialogue {
   for (let i = 0; i < turns; i++) {
     const kind = voice.uniform();
     messages.push(
-      ...(kind < 0.78
+      ...(kind < 0.88
         ? toolUse(voice, tools)
-        : kind < 0.86
+        : kind < 0.89
           ? missingTool(voice, tools)
           : draw(voice, BESIDE_TOOLS)),
     );
