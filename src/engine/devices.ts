@@ -89,9 +89,28 @@ function openNativeDevice(
           description.graphs && !config.enforceEager ? largest : 0,
         ),
       };
-      return NativeRunner.load(addon.Runner, spec, progress);
+      try {
+        return NativeRunner.load(addon.Runner, spec, progress);
+      } catch (error) {
+        throw description.hostMemory
+          ? error
+          : withAdvice(error, config.gpuMemoryUtilization);
+      }
     },
   }));
+}
+
+/** A plan that fitted when it was made and fails now: others, or the driver, hold more of the device. */
+function withAdvice(error: unknown, utilization: number): unknown {
+  if (!(error instanceof OctavoError) || error.code !== "out_of_memory")
+    return error;
+  const lower = Math.max(0.05, utilization - 0.05).toFixed(2);
+  return new OctavoError(
+    error.code,
+    `${error.message}. Less of the device is free than was planned for: set --gpu-memory-utilization ${lower} or less.`,
+    "gpu-memory-utilization",
+    { cause: error },
+  );
 }
 
 /** Device errors to order on the null device, to see what a server does: see FaultPlan.parse. */

@@ -186,6 +186,24 @@ describe.runIf(built && hasShared)("cuda-sim's memory", () => {
     }
   });
 
+  it("that others take before it is loaded is an error with a flag too", async () => {
+    const model = path.join(MODELS, "tiny-llama3");
+    try {
+      await expect(
+        startEngine(
+          { ...ENGINE_DEFAULTS, model, device: "cuda-sim" },
+          ({ type }) => {
+            if (type === "plan") process.env["OCTAVO_SIM_MEMORY"] = "12";
+          },
+        ),
+      ).rejects.toThrow(
+        /^KV cache of layer \d: .* set --gpu-memory-utilization 0\.85 or less\.$/,
+      );
+    } finally {
+      delete process.env["OCTAVO_SIM_MEMORY"];
+    }
+  });
+
   it("is planned to what is taken of it", async () => {
     const { info, memory } = await started({ numGpuBlocksOverride: null });
     expect(memory.workspace).toBeLessThanOrEqual(info.workspaceBytes);
