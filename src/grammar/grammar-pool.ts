@@ -73,6 +73,8 @@ export class GrammarPool {
   };
   private readonly workers: PoolWorker[] = [];
   private readonly waiting: Waiting[] = [];
+  /** By key: who asks for the same grammar meanwhile waits for it too. */
+  private readonly underWay = new Map<string, Promise<HeldGrammar>>();
   private readonly sizes: ChannelSizes;
   private vocabulary: VocabularyData | null = null;
   private closed = false;
@@ -108,11 +110,16 @@ export class GrammarPool {
         paramOf(spec),
         `expected at most ${MAX_SPEC_CHARS} characters of JSON, got ${key.length}`,
       );
-    const found = this.find(key);
-    if (found) {
-      this.counts.cached++;
-      found.numLeases++;
-      return this.lease(found);
+    for (;;) {
+      const found = this.find(key);
+      if (found) {
+        this.counts.cached++;
+        found.numLeases++;
+        return this.lease(found);
+      }
+      const underWay = this.underWay.get(key);
+      if (!underWay) break;
+      await underWay;
     }
     if (this.waiting.length >= MAX_WAITING)
       throw new OctavoError(
@@ -120,17 +127,20 @@ export class GrammarPool {
         `${MAX_WAITING} grammars wait to be compiled. Retry later.`,
       );
     const start = performance.now();
+    const compiled = new Promise<HeldGrammar>((resolve, reject) => {
+      this.waiting.push({ key, spec, resolve, reject });
+      this.dispatch();
+    });
+    this.underWay.set(key, compiled);
     try {
-      const held = await new Promise<HeldGrammar>((resolve, reject) => {
-        this.waiting.push({ key, spec, resolve, reject });
-        this.dispatch();
-      });
+      const held = await compiled;
       this.counts.compiled++;
       return this.lease(held);
     } catch (error) {
       this.counts.refused++;
       throw error;
     } finally {
+      if (this.underWay.get(key) === compiled) this.underWay.delete(key);
       this.counts.compileSeconds += (performance.now() - start) / 1e3;
     }
   }
