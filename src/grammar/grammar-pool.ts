@@ -49,15 +49,6 @@ interface Waiting {
   reject: (error: unknown) => void;
 }
 
-/** For /metrics. */
-export interface GrammarCounts {
-  compiled: number;
-  cached: number;
-  refused: number;
-  /** Seconds, summed. */
-  compileSeconds: number;
-}
-
 /**
  * A few workers that compile grammars and follow requests through them. Compiling blocks a worker, so a worker compiles
  * only while no request under way uses it: no token ever waits for somebody else's grammar. A request whose grammar a
@@ -65,12 +56,6 @@ export interface GrammarCounts {
  * requests until it has compiled.
  */
 export class GrammarPool {
-  readonly counts: GrammarCounts = {
-    compiled: 0,
-    cached: 0,
-    refused: 0,
-    compileSeconds: 0,
-  };
   private readonly workers: PoolWorker[] = [];
   private readonly waiting: Waiting[] = [];
   /** By key: who asks for the same grammar meanwhile waits for it too. */
@@ -113,7 +98,6 @@ export class GrammarPool {
     for (;;) {
       const found = this.find(key);
       if (found) {
-        this.counts.cached++;
         found.numLeases++;
         return this.lease(found);
       }
@@ -126,22 +110,15 @@ export class GrammarPool {
         "queue_full",
         `${MAX_WAITING} grammars wait to be compiled. Retry later.`,
       );
-    const start = performance.now();
     const compiled = new Promise<HeldGrammar>((resolve, reject) => {
       this.waiting.push({ key, spec, resolve, reject });
       this.dispatch();
     });
     this.underWay.set(key, compiled);
     try {
-      const held = await compiled;
-      this.counts.compiled++;
-      return this.lease(held);
-    } catch (error) {
-      this.counts.refused++;
-      throw error;
+      return this.lease(await compiled);
     } finally {
       if (this.underWay.get(key) === compiled) this.underWay.delete(key);
-      this.counts.compileSeconds += (performance.now() - start) / 1e3;
     }
   }
 

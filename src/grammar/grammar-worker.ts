@@ -87,10 +87,9 @@ async function answer(
   compile: (grammar: number, spec: GrammarSpec) => Promise<void>,
   post: (message: FromGrammarWorker) => void,
 ): Promise<void> {
-  const start = performance.now();
   try {
     await compile(grammar, spec);
-    post({ type: "compiled", grammar, time: performance.now() - start });
+    post({ type: "compiled", grammar });
   } catch (error) {
     if (!(error instanceof OctavoError)) throw error;
     const { code, message, param } = error;

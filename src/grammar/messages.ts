@@ -20,8 +20,7 @@ export type ToGrammarWorker =
 /** Worker -> main thread. */
 export type FromGrammarWorker =
   | { type: "ready" }
-  /** Milliseconds. */
-  | { type: "compiled"; grammar: number; time: number }
+  | { type: "compiled"; grammar: number }
   | {
       type: "refused";
       grammar: number;
