@@ -1,5 +1,8 @@
+import { existsSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { chooseDevice, probeDevice } from "../../src/engine/choose-device.js";
+import { addonFile, loadAddon } from "../../src/runner/addon.js";
 import type { DeviceInfo } from "../../src/runner/addon.js";
 
 const GPU = { device: "cuda", description: "a GPU" } as DeviceInfo;
@@ -61,6 +64,13 @@ describe("chooseDevice", () => {
       `--device cuda: ${reason}.`,
     );
     expect(probeDevice(addon, "cuda", 0)).toBe(reason);
+  });
+
+  const library = path.join(path.dirname(addonFile()), "liboctavo_cuda.so");
+  it.runIf(existsSync(library))("the real library says it too", () => {
+    const found = probeDevice(loadAddon(), "cuda", 0);
+    if (typeof found !== "string") expect(found.isa).toMatch(/^sm_\d+$/);
+    else expect(found).toMatch(/^[^\n]*(driver|device|capability)[^\n]*$/);
   });
 
   it("does not take a mistake for a missing device", () => {
