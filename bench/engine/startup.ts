@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { OctavoError } from "../../src/core/errors.js";
@@ -7,6 +7,7 @@ import { requestBody, sendRequest } from "../serve/client.js";
 import { HttpClient } from "../serve/http.js";
 import { machineLines, measureMachine, type Machine } from "../machine.js";
 import { summarize } from "../serve/statistics.js";
+import { endOf, listeningAddress, START_TIMEOUT_MS } from "./server-process.js";
 import { requireModel, type EngineBenchFlags } from "./flags.js";
 
 export interface StartupFlags extends EngineBenchFlags {
@@ -41,8 +42,6 @@ export interface StartupResult {
 }
 
 const PERCENTILES = [10, 25, 50, 75, 90, 99];
-const START_TIMEOUT_MS = 600_000;
-const LISTENING = /^Octavo listening on (\S+)$/m;
 
 /**
  * `octavo bench startup`: a server process of its own for each trial, from spawning it to its first token. Files are in the
@@ -115,36 +114,6 @@ async function startOnce(args: readonly string[]): Promise<StartupTrial> {
   }
 }
 
-function listeningAddress(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let out = "";
-    let err = "";
-    const fail = (problem: string): void =>
-      reject(
-        new OctavoError(
-          "invalid_config",
-          `octavo serve ${problem}:\n${err.trim()}`,
-        ),
-      );
-    const timer = setTimeout(
-      () => fail(`did not listen within ${START_TIMEOUT_MS / 1000} s`),
-      START_TIMEOUT_MS,
-    );
-    child.stderr?.on("data", (bytes: Buffer) => (err += bytes.toString()));
-    child.stdout?.on("data", (bytes: Buffer) => {
-      out += bytes.toString();
-      const url = LISTENING.exec(out)?.[1];
-      if (url === undefined) return;
-      clearTimeout(timer);
-      resolve(url);
-    });
-    child.on("exit", (code, signal) => {
-      clearTimeout(timer);
-      fail(`ended with ${code ?? signal} before it listened`);
-    });
-  });
-}
-
 /** A prompt of one token id, which every model has, and one token of output. */
 async function firstToken(url: string): Promise<void> {
   const http = new HttpClient(url, null);
@@ -187,13 +156,4 @@ function memoryOf(
     peakMemoryBytes: field("VmHWM"),
     residentMemoryBytes: field("VmRSS"),
   };
-}
-
-function endOf(child: ChildProcess): Promise<void> {
-  return new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) return resolve();
-    child.once("exit", () => resolve());
-    // A second signal ends at once; nothing is running by then.
-    child.kill("SIGTERM");
-  });
 }

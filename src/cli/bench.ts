@@ -8,6 +8,7 @@ import {
 import { deviceBenchCommand } from "../../bench/device/command.js";
 import { kernelBenchCommand } from "../../bench/kernels/command.js";
 import { serveBenchCommand } from "../../bench/serve/command.js";
+import { serverBenchCommand } from "../../bench/server/command.js";
 
 /** `octavo bench KIND`: figures as ratios and shares of a ceiling, measured side by side. */
 export function benchCommand(): Command {
@@ -30,5 +31,6 @@ export function benchCommand(): Command {
   bench.addCommand(startupBenchCommand());
   bench.addCommand(kernelBenchCommand());
   bench.addCommand(deviceBenchCommand());
+  bench.addCommand(serverBenchCommand());
   return bench;
 }
