@@ -47,6 +47,9 @@ export interface ServerBenchResult {
 /** Shares of a core in /proc/PID/stat are counted in hundredths of a second (USER_HZ, fixed by the kernel's interface). */
 const TICKS_PER_SECOND = 100;
 const PROMPT = "Once upon a time";
+/** A model without a template of its own will do. */
+const TEMPLATE =
+  "{% for message in messages %}{{ message.content }}{% endfor %}";
 
 /**
  * What streaming costs the server beside the model: a server of its own with `--device null`, streams that all run at once,
@@ -123,6 +126,7 @@ function startServer({
   model,
   numStreams,
   streamInterval,
+  backend,
   nodeArguments,
 }: ServerBenchOptions): ChildProcess {
   const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
@@ -134,6 +138,7 @@ function startServer({
       ...["serve", model, "--device", "null", "--load-format", "dummy"],
       ...["--port", "0", "--max-num-seqs", String(numStreams), "--seed", "0"],
       ...["--log-level", "error"],
+      ...(backend === "openai-chat" ? ["--chat-template", TEMPLATE] : []),
       ...(streamInterval > 1
         ? ["--stream-interval", String(streamInterval)]
         : []),

@@ -1,4 +1,5 @@
 import net from "node:net";
+import { OctavoError } from "../../src/core/errors.js";
 
 export interface StreamsSettings {
   host: string;
@@ -58,7 +59,7 @@ function readOne({
     );
     socket.on("data", (piece: Buffer) => {
       const text = tail + piece.toString("latin1");
-      if (bytes === 0) head = text.slice(0, 200);
+      if (bytes === 0) head = text.slice(0, 2000);
       bytes += piece.length;
       marks += countMarks(text) - countMarks(tail);
       done ||= text.includes(END);
@@ -67,14 +68,19 @@ function readOne({
     socket.on("error", reject);
     socket.on("close", () => {
       if (done) resolve({ events: marks - 1, bytes });
-      else
-        reject(
-          new Error(
-            `a stream ended before [DONE]: ${head.split("\r\n\r\n").join(" ")}`,
-          ),
-        );
+      else reject(brokenOff(head));
     });
   });
+}
+
+/** The status line, and what the body says. */
+function brokenOff(answer: string): OctavoError {
+  const status = answer.split("\r\n", 1)[0] ?? "";
+  const body = answer.split("\r\n\r\n")[1] ?? "";
+  return new OctavoError(
+    "invalid_config",
+    `a stream ended before [DONE]: ${status || "no answer"} ${body.slice(0, 300)}`,
+  );
 }
 
 function countMarks(text: string): number {

@@ -69,6 +69,7 @@ export async function loadApp(
       adminApiKey: options.adminApiKey,
       metricsApiKey: options.metricsApiKey,
       allowedOrigins: options.allowedOrigins ?? [],
+      streamInterval: options.streamInterval,
       livenessTimeoutSeconds: options.livenessTimeout,
       logLevel: options.logLevel,
       logRequests: options.enableLogRequests

@@ -94,6 +94,13 @@ export const SERVE_FLAGS: readonly Flag[] = [
     parse: number(0, 86_400),
   },
   {
+    name: "stream-interval",
+    value: "n",
+    help: "tokens to an event of a stream; the first and the last go at once",
+    default: 1,
+    parse: integer(1, 1 << 20),
+  },
+  {
     name: "liveness-timeout",
     value: "s",
     help: "/live fails when work is pending and no step ended for this long",
@@ -359,6 +366,7 @@ export interface ServeOptions extends Record<string, unknown> {
   revision?: string;
   loadFormat: string;
   shutdownTimeout: number;
+  streamInterval: number;
   livenessTimeout: number;
   logLevel: string;
   enableLogRequests: boolean;

@@ -72,8 +72,13 @@ export class ActiveRequest {
 
   /** @internal */
   deliverEvent(event: TokenEvent): void {
-    if (this.choices[event.choice] !== ChoiceState.live) return;
-    this.guarded(() => this.listener.onEvent(event));
+    if (this.deaf || this.choices[event.choice] !== ChoiceState.live) return;
+    // As guarded(), without a closure for each token.
+    try {
+      this.listener.onEvent(event);
+    } catch (error) {
+      this.giveUp(error);
+    }
   }
 
   /** @internal */
@@ -131,9 +136,14 @@ export class ActiveRequest {
     try {
       call();
     } catch (error) {
-      this.deaf = true;
-      this.onListenerError(error);
-      this.abort();
+      this.giveUp(error);
     }
+  }
+
+  /** The listener threw: its own request ends, and it is called no more. */
+  private giveUp(error: unknown): void {
+    this.deaf = true;
+    this.onListenerError(error);
+    this.abort();
   }
 }

@@ -1,5 +1,6 @@
 import type { FastifyReply } from "fastify";
 import type { OctavoError } from "../core/errors.js";
+import { DeltaBuffer } from "./delta-buffer.js";
 import { errorAnswer } from "./errors.js";
 import {
   Generation,
@@ -104,11 +105,15 @@ async function answerStream(
 ): Promise<unknown> {
   const { terminator = "[DONE]" } = format;
   let stream: EventStream | null = null;
+  const interval =
+    context.streamInterval > 1 ? new DeltaBuffer(context.streamInterval) : null;
   const sink: GenerationSink = {
     onDelta: (index, delta) => {
-      const chunks = format.chunk(generation, index, delta) ?? [];
-      for (const chunk of typeof chunks === "string" ? [chunks] : chunks)
-        stream?.event(chunk);
+      const due = interval === null ? delta : interval.add(index, delta);
+      if (due === null) return;
+      const chunks = format.chunk(generation, index, due);
+      if (typeof chunks === "string") stream?.event(chunks);
+      else for (const chunk of chunks ?? []) stream?.event(chunk);
     },
     onEnd: () => {
       const usage = format.usage(generation);

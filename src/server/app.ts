@@ -79,7 +79,7 @@ export function createApp(options: AppOptions): App {
   });
   const context = createContext(options, app.log);
   const { engine } = options;
-  engine.onFlush(() => context.streams.flush());
+  engine.onFlush(() => context.streams.flushSoon());
   engine.onError((error) => app.log.error(error, "engine"));
   engine.onRestart((health) => logRestart(app.log, health));
   app.setErrorHandler((error, request, reply) => {
@@ -156,6 +156,7 @@ function createContext(
         : new RequestLog(log, options.tokenizer, logRequests),
     grammars: createGrammarPool(options),
     streams: new StreamHub(backlog),
+    streamInterval: options.streamInterval ?? 1,
     seeds: new SeedSource(options.seed),
     version: options.version ?? "unknown",
     livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,

@@ -107,6 +107,8 @@ class CompletionFormat implements AnswerFormat {
   private readonly prefix: string;
   private readonly n: number;
   private readonly numTop: number | null;
+  /** A chunk between the first and the last is its text: what most tokens of most answers are. */
+  private readonly plain: boolean;
   /** Per choice, once it has said something: where its text is, for text_offset. */
   private readonly places = new Map<
     number,
@@ -121,6 +123,10 @@ class CompletionFormat implements AnswerFormat {
     private readonly promptTexts: readonly (string | null | undefined)[],
   ) {
     this.n = body.n ?? 1;
+    this.plain =
+      body.logprobs == null &&
+      body.return_token_ids !== true &&
+      body.max_tokens !== 0;
     this.numTop = body.logprobs ?? null;
     this.prefix = JSON.stringify(this.head()).slice(0, -1);
   }
@@ -150,6 +156,10 @@ class CompletionFormat implements AnswerFormat {
   }
 
   chunk(generation: Generation, index: number, delta: Delta): string | null {
+    if (this.plain && delta.finishReason === null && this.places.has(index))
+      return delta.text === ""
+        ? null
+        : `${this.prefix},"choices":[{"index":${index},"text":${JSON.stringify(delta.text)},"logprobs":null,"finish_reason":null,"stop_reason":null}]${this.usageField(generation)}}`;
     const visible = this.visible(delta);
     const first = !this.places.has(index);
     const silent =

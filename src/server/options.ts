@@ -47,6 +47,8 @@ export interface AppOptions extends DialectOptions {
   bodyLimitBytes?: number | undefined;
   /** A stream whose reader is further behind than this is dropped. Default 1 MiB. */
   maxStreamBacklogBytes?: number | undefined;
+  /** Tokens of a choice that share an event of a stream, but for the first and the last. Default 1. */
+  streamInterval?: number | undefined;
   /** Seeds of requests that bring none are drawn from this; unpredictable without. */
   seed?: number | undefined;
   /** The compiled grammar-worker.js; by default the one in dist/. */
@@ -71,6 +73,7 @@ export interface ServerContext {
   /** Compiles what outputs must match. */
   readonly grammars: GrammarPool;
   readonly streams: StreamHub;
+  readonly streamInterval: number;
   readonly seeds: SeedSource;
   readonly version: string;
   readonly livenessTimeoutSeconds: number;
