@@ -85,6 +85,12 @@ export async function runServerBench(
       const { events, seconds } = await readStreams(load(outputLen));
       const after = processorTime(pid);
       const cpuSeconds = after.all - before.all;
+      if (cpuSeconds <= 0)
+        throw new OctavoError(
+          "invalid_config",
+          `--output-len: a round took less than ${1 / TICKS_PER_SECOND} s of processor time, too little to be measured; got ${numStreams} streams of ${outputLen} tokens`,
+          "output-len",
+        );
       const tokens = numStreams * outputLen;
       const round = {
         events,

@@ -19,6 +19,8 @@ export interface StreamsOutcome {
 
 const MARK = "data: ";
 const END = "data: [DONE]";
+/** Bytes of an answer that are kept for the case that it is a refusal. */
+const MAX_HEAD = 2000;
 
 /**
  * Opens `count` streams at once and reads them to their ends, looking at no more of the bytes than where events begin: the
@@ -59,7 +61,7 @@ function readOne({
     );
     socket.on("data", (piece: Buffer) => {
       const text = tail + piece.toString("latin1");
-      if (bytes === 0) head = text.slice(0, 2000);
+      if (bytes < MAX_HEAD) head += piece.toString("latin1", 0, MAX_HEAD);
       bytes += piece.length;
       marks += countMarks(text) - countMarks(tail);
       done ||= text.includes(END);
