@@ -27,7 +27,7 @@ const long = process.env.OCTAVO_LONG !== undefined;
 const TEMPLATE =
   "{{ bos_token }}{% for t in tools or [] %}{{ t.function.name }}{% endfor %}{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}" +
   '<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>' +
-  "{% if not loop.last %}\n{% endif %}{% endfor %}{{ eos_token }}{% endfor %}";
+  "{% if not loop.last %}\n{% endif %}{% endfor %}{{ eos_token }}{% endfor %}{% if think %}<think>\n{% endif %}{# </think> #}";
 
 interface Case {
   id: string;
@@ -193,6 +193,36 @@ describe.skipIf(!ready)(
       expect(texts).toEqual(
         choices.map((c: Json) => c.message.tool_calls[0].function.arguments),
       );
+    });
+
+    it("calls and structured answers come after reasoning, which is bounded", async () => {
+      const fields = {
+        thinking_token_budget: 6,
+        chat_template_kwargs: { think: true },
+        n: 4,
+        seed: 2,
+      };
+      const schema = { type: "object", properties: { a: { enum: [1] } } };
+      const required = await post({
+        ...fields,
+        tools: [weather("one")],
+        tool_choice: "required",
+        parallel_tool_calls: false,
+      });
+      for (const { message } of required.json().choices) {
+        expect(message.reasoning).not.toBe("");
+        expect(message.tool_calls).toHaveLength(1);
+        JSON.parse(message.tool_calls[0].function.arguments as string);
+      }
+      const json_schema = { name: "x", schema };
+      const response_format = { type: "json_schema", json_schema };
+      const structured = await post({ ...fields, response_format });
+      for (const { message } of structured.json().choices) {
+        expect(message.reasoning).not.toBe("");
+        expect([{}, { a: 1 }]).toContainEqual(
+          JSON.parse(message.content as string),
+        );
+      }
     });
 
     it("several calls come only where they are welcome", async () => {
