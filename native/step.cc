@@ -8,7 +8,7 @@ namespace octavo {
 
 namespace {
 
-// Bytes of the arrays that stageBatch() and stageSampling() may send, each on a whole cache line.
+// Bytes of all that stageBatch() and stageSampling() may send.
 size_t batchBytes(const RunnerSizes& s) {
   const size_t words = 3 * size_t(s.maxNumTokens) + 4 * size_t(s.maxNumSeqs) + 1 +
                        size_t(s.maxNumSeqs) * s.maxBlocksPerSeq + 3 * size_t(s.maxNumSamples);

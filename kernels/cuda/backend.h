@@ -4,7 +4,6 @@
 //   compute  wait, pieces in place, resolve, body, head, sample, ... | in order
 //   copyOut  wait, results -> host                 | beside the next step
 #pragma once
-#include <string>
 #include <vector>
 
 #include "../host.h"
