@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import type { EngineConfig } from "../../src/core/config.js";
 import type { FromEngine } from "../../src/engine/messages.js";
@@ -31,6 +31,9 @@ const LIBRARY = path.join(path.dirname(addonFile()), "liboctavo_cuda-sim.so");
 const built = existsSync(LIBRARY);
 const MODELS = path.join(SHARED, "models");
 const names = hasShared ? readdirSync(MODELS).sort() : [];
+
+// The simulator is slow, and slower beside other tests; nothing here measures time.
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 });
 
 if (!built)
   it.skip("cuda-sim: npm run build:cuda-sim has not been run", () => undefined);
@@ -122,22 +125,18 @@ describe
       for (const request of requests) alone.run([request], 1);
       solo = alone.outcomes;
       alone.close();
-    }, 600_000);
+    });
 
-    it.each(Object.keys(SETTINGS))(
-      "%s",
-      async (setting) => {
-        const busy = await open(name, SETTINGS[setting] ?? {});
-        busy.run(requests, 3);
-        busy.close();
-        expect(busy.outcomes.size).toBe(solo.size);
-        for (const [key, outcome] of busy.outcomes) {
-          const { cachedTokens: _, ...expected } = solo.get(key) as Outcome;
-          expect({ key, ...outcome }).toMatchObject({ key, ...expected });
-        }
-      },
-      600_000,
-    );
+    it.each(Object.keys(SETTINGS))("%s", async (setting) => {
+      const busy = await open(name, SETTINGS[setting] ?? {});
+      busy.run(requests, 3);
+      busy.close();
+      expect(busy.outcomes.size).toBe(solo.size);
+      for (const [key, outcome] of busy.outcomes) {
+        const { cachedTokens: _, ...expected } = solo.get(key) as Outcome;
+        expect({ key, ...outcome }).toMatchObject({ key, ...expected });
+      }
+    });
   },
 );
 
