@@ -150,17 +150,26 @@ function start(
   onGone: () => void,
 ): Generation {
   const generation = new Generation(context, specs, sink);
-  context.serverLoad++;
-  const { raw } = reply;
-  const closed = (): void => {
-    context.serverLoad--;
-    if (raw.writableFinished) return;
+  watchConnection(context, reply, () => {
     generation.abort();
     onGone();
+  });
+  return generation;
+}
+
+/** Counts a generation for /load until its connection closes; `onGone` hears of one that closes before the answer is complete. */
+export function watchConnection(
+  context: ServerContext,
+  { raw }: FastifyReply,
+  onGone: () => void,
+): void {
+  context.serverLoad++;
+  const closed = (): void => {
+    context.serverLoad--;
+    if (!raw.writableFinished) onGone();
   };
   if (raw.destroyed || raw.socket?.destroyed === true) closed();
   else raw.once("close", closed);
-  return generation;
 }
 
 function emptyChoice(): WholeChoice {

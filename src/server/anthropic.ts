@@ -11,6 +11,7 @@ import {
 import { answer } from "./answer.js";
 import { renderPrompt } from "./messages.js";
 import type { ServerContext } from "./options.js";
+import { senderOf } from "./origin.js";
 import { checkModel, prepareSpecs } from "./prepare.js";
 import { checkNotEmpty } from "./prompts.js";
 import type { CommonBody } from "./schemas.js";
@@ -105,7 +106,7 @@ async function specsOf(
   const { max_tokens: maxTokens } = body;
   return prepareSpecs(
     context,
-    request,
+    senderOf(request),
     common,
     [checkNotEmpty("messages", ids)],
     {

@@ -32,6 +32,8 @@ import { originOf } from "./origin.js";
 import { RequestLog } from "./request-log.js";
 import { RequestRegistry } from "./request-registry.js";
 import { requestRoutes } from "./requests.js";
+import { responsesRoutes } from "./responses/routes.js";
+import { ResponseStore, SERVER_BOUNDS } from "./responses/store.js";
 import { SeedSource } from "./seeds.js";
 import { StreamHub } from "./sse.js";
 import { tokenizeRoutes } from "./tokenize.js";
@@ -224,6 +226,7 @@ function addRoutes(app: FastifyInstance, context: ServerContext): void {
   completionRoutes(app, context);
   chatRoutes(app, context);
   anthropicRoutes(app, context);
+  responsesRoutes(app, context, new ResponseStore(SERVER_BOUNDS));
   tokenizeRoutes(app, context);
   modelRoutes(app, context);
   healthRoutes(app, context);

@@ -4,6 +4,7 @@ import { ChatFormat } from "./chat-format.js";
 import { invalidField } from "./errors.js";
 import { checkMessages, renderPrompt } from "./messages.js";
 import type { ServerContext } from "./options.js";
+import { senderOf } from "./origin.js";
 import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { checkNotEmpty } from "./prompts.js";
 import type { Room } from "./sampling.js";
@@ -37,7 +38,7 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
       });
       const specs = await prepareSpecs(
         context,
-        request,
+        senderOf(request),
         body,
         [checkNotEmpty("messages", tokenIds)],
         {

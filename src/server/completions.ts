@@ -11,6 +11,7 @@ import { invalidField, unsupportedField } from "./errors.js";
 import { publicFinish, type Generation, type PromptRun } from "./generation.js";
 import { completionLogprobs, promptLogprobs } from "./logprobs.js";
 import type { ServerContext } from "./options.js";
+import { senderOf } from "./origin.js";
 import type { Delta, TokenLogprobs } from "./output.js";
 import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { readPrompts, type Prompt } from "./prompts.js";
@@ -79,7 +80,7 @@ async function specsOf(
     body.max_tokens === undefined ? DEFAULT_MAX_TOKENS : body.max_tokens;
   return prepareSpecs(
     context,
-    request,
+    senderOf(request),
     body,
     prompts.map(({ tokenIds }) => tokenIds),
     {

@@ -34,6 +34,7 @@ const MAPPINGS: Record<ErrorCode, Mapping> = {
   invalid_request: invalid("invalid_value"),
   context_length_exceeded: invalid("context_length_exceeded"),
   unsupported: invalid("unsupported_value"),
+  previous_response_not_found: invalid("previous_response_not_found"),
   model_not_found: {
     status: 404,
     type: "invalid_request_error",

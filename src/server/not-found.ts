@@ -8,7 +8,6 @@ const UNBUILT: readonly RegExp[] = [
   /^\/openapi\.json$/,
   /^\/docs$/,
   /^\/$/,
-  /^\/v1\/responses(\/|$)/,
   /^\/v1\/(embeddings|rerank|score)$/,
   /^\/v1\/(un)?load_lora_adapter$/,
   /^\/(sleep|wake_up|is_sleeping)$/,

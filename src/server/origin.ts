@@ -20,6 +20,12 @@ export interface RequestOrigin {
   record: RequestRecord | null;
 }
 
+/** Who asks for a generation: an HTTP request, or a message of a WebSocket. */
+export interface Sender {
+  readonly id: string;
+  readonly origin: RequestOrigin;
+}
+
 const origins = new WeakMap<FastifyRequest, RequestOrigin>();
 
 /** The request's origin; made at the first call, which is when the request arrived. */
@@ -37,6 +43,10 @@ export function originOf(request: FastifyRequest): RequestOrigin {
   };
   origins.set(request, origin);
   return origin;
+}
+
+export function senderOf(request: FastifyRequest): Sender {
+  return { id: request.id, origin: originOf(request) };
 }
 
 /** Trace Context: a tracestate in several header lines is one list; several traceparents are none. */

@@ -1,10 +1,9 @@
-import type { FastifyRequest } from "fastify";
 import { OctavoError } from "../core/errors.js";
 import type { Constraint } from "../core/constraint.js";
 import type { GrammarSpec } from "../grammar/spec.js";
 import type { GenerationSpec } from "./generation.js";
 import type { ServerContext } from "./options.js";
-import { originOf } from "./origin.js";
+import type { Sender } from "./origin.js";
 import { truncatePrompt } from "./prompts.js";
 import {
   fitMaxTokens,
@@ -69,7 +68,7 @@ export interface Wanted extends LogprobsWanted {
 /** The engine requests of a body: one per prompt, choices numbered prompt by prompt. Errors: 400 that names the field. */
 export async function prepareSpecs(
   context: ServerContext,
-  request: FastifyRequest,
+  sender: Sender,
   body: CommonBody,
   prompts: readonly Int32Array[],
   wanted: Wanted,
@@ -91,8 +90,8 @@ export async function prepareSpecs(
   );
   const stop = stopStrings(body.stop);
   const reserved = wanted.room.explicit ? (wanted.room.maxTokens ?? 1) : 1;
-  const id = body.request_id ?? request.id;
-  const origin = originOf(request);
+  const id = body.request_id ?? sender.id;
+  const { origin } = sender;
   const specs = prompts.map((ids, i): GenerationSpec => {
     const room = info.maxModelLen - reserved;
     const promptTokenIds = truncatePrompt(
