@@ -1,4 +1,5 @@
 import type { OctavoError } from "../../core/errors.js";
+import { DeltaBuffer } from "../delta-buffer.js";
 import { Generation } from "../generation.js";
 import type { ServerContext } from "../options.js";
 import { ResponseBuilder, type ResponseEvent } from "./builder.js";
@@ -33,8 +34,14 @@ export class ResponseRun {
   ) {
     const { response, input, history, historySize, key } = turn;
     this.builder = new ResponseBuilder(turn, (event) => reader.event(event));
+    const { streamInterval } = context;
+    const interval =
+      streamInterval > 1 ? new DeltaBuffer(streamInterval) : null;
     this.generation = new Generation(context, turn.specs, {
-      onDelta: (_, delta) => this.builder.push(delta, this.generation),
+      onDelta: (index, delta) => {
+        const due = interval === null ? delta : interval.add(index, delta);
+        if (due !== null) this.builder.push(due, this.generation);
+      },
       onEnd: () => this.end(null),
       onFailure: (error) => {
         if (this.underWay) this.builder.fail(error, this.generation);

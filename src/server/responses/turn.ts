@@ -71,7 +71,7 @@ export async function prepareTurn(
   if (items.length === 0)
     throw invalidField("input", "at least one item", body.input);
   checkCallIds(items, history.length);
-  const { plan, tokenIds, constrained } = await encodeConversation(
+  const { plan, tokenIds } = await encodeConversation(
     context,
     body,
     toolUse,
@@ -95,7 +95,7 @@ export async function prepareTurn(
       promptParam: "input",
       keepTokenIds: plan.keepTokenIds,
       constraint: plan.constraint,
-      grammar: constrained,
+      grammar: plan.grammar,
     },
   );
   return {
@@ -179,7 +179,7 @@ function promptEncoder(
   toolUse: ToolUse,
 ) {
   const effort = readEffort(body);
-  const constrained = readTextFormat(body);
+  const response = readTextFormat(body);
   const tools = body.tools?.length ? body.tools.map(chatTool) : null;
   return async (messages: readonly ChatMessage[]) => {
     const text = renderPrompt(context.chatTemplate, messages, {
@@ -195,14 +195,14 @@ function promptEncoder(
     });
     const plan = await TurnPlan.make(context, text, {
       toolUse,
-      constrained: constrained !== null,
+      response,
       continued: false,
       reasoningBudget: null,
     });
     const tokenIds = await context.tokenizer.encode(plan.prompt, {
       addSpecialTokens: false,
     });
-    return { plan, tokenIds, constrained };
+    return { plan, tokenIds };
   };
 }
 
