@@ -32,6 +32,7 @@ const LAYERS = {
   ],
   "src/packaging": ["src/core"],
   "src/server": ["src/text", "src/grammar", "src/engine", "src/core"],
+  "src/api": ["src/server", "src/engine", "src/loader", "src/text", "src/core"],
   "src/cli": [
     "src/server",
     "src/quantize",

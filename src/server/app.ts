@@ -10,39 +10,31 @@ import Fastify, {
 } from "fastify";
 import { pino } from "pino";
 import type { RunnerHealth } from "../engine/stats.js";
-import { dialectOf } from "../text/turn/dialect.js";
 import { adminRoutes } from "./admin.js";
 import { watchRequests } from "./access-log.js";
 import { anthropicRoutes } from "./anthropic.js";
 import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
-import { guardRoutes, keyNames, pathOf } from "./auth.js";
+import { guardRoutes, pathOf } from "./auth.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
+import { createContext } from "./context.js";
 import { allowOrigins } from "./cors.js";
 import { errorAnswer } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import type { StartupSeconds } from "./meters.js";
-import { GrammarPool } from "../grammar/grammar-pool.js";
-import { vocabularyOf } from "../grammar/vocabulary.js";
-import { ServerMetrics } from "./metrics.js";
 import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
 import type { AppOptions, ServerContext } from "./options.js";
 import { originOf } from "./origin.js";
-import { RequestLog } from "./request-log.js";
-import { RequestRegistry } from "./request-registry.js";
 import { requestRoutes } from "./requests.js";
 import { responsesRoutes } from "./responses/routes.js";
 import { ResponseStore, SERVER_BOUNDS } from "./responses/store.js";
-import { SeedSource } from "./seeds.js";
-import { StreamHub } from "./sse.js";
 import { tokenizeRoutes } from "./tokenize.js";
 import { schemaError } from "./validation.js";
 
 export type { AppOptions } from "./options.js";
 
 const DEFAULT_BODY_LIMIT = 32 * 2 ** 20;
-const DEFAULT_BACKLOG = 2 ** 20;
 /** Above the idle time of usual load balancers (60 s), so that they close first. */
 const KEEP_ALIVE_MS = 75_000;
 
@@ -103,69 +95,6 @@ export function createApp(options: AppOptions): App {
       context.metrics?.started(seconds);
     },
   });
-}
-
-function createGrammarPool(options: AppOptions): GrammarPool {
-  const { engine, tokenizer, grammarWorkerUrl } = options;
-  const { vocabSize, eosTokenIds, maxNumSamples } = engine.info;
-  return new GrammarPool({
-    vocabulary: () => vocabularyOf(tokenizer, vocabSize, eosTokenIds),
-    words: Math.ceil(vocabSize / 32),
-    maxRows: maxNumSamples,
-    attach: (channel, memory, sizes) =>
-      engine.attachGrammars(channel, memory, sizes),
-    canEnd: eosTokenIds.length > 0,
-    ...(grammarWorkerUrl && { workerUrl: grammarWorkerUrl }),
-  });
-}
-
-function createContext(
-  options: AppOptions,
-  log: FastifyBaseLogger,
-): ServerContext {
-  const { engine, servedModelNames, tracer, logRequests } = options;
-  const cacheConfig = options.cacheConfig ?? {
-    enablePrefixCaching: true,
-    gpuMemoryUtilization: 0.9,
-  };
-  const backlog = options.maxStreamBacklogBytes ?? DEFAULT_BACKLOG;
-  const metrics =
-    options.metrics === false
-      ? null
-      : new ServerMetrics(
-          {
-            engine,
-            modelName: servedModelNames[0] ?? "",
-            cacheConfig,
-            keys: keyNames(options.apiKeys),
-          },
-          options.metricsCompat ?? false,
-        );
-  return {
-    engine,
-    tokenizer: options.tokenizer,
-    chatTemplate: options.chatTemplate,
-    dialect: dialectOf(options.chatTemplate, options),
-    servedModelNames,
-    modelPath: options.modelPath,
-    metrics,
-    requests: new RequestRegistry(metrics?.meters ?? null, (timeline, record) =>
-      tracer?.ended(timeline, record),
-    ),
-    requestLog:
-      logRequests === undefined
-        ? null
-        : new RequestLog(log, options.tokenizer, logRequests),
-    grammars: createGrammarPool(options),
-    streams: new StreamHub(backlog),
-    streamInterval: options.streamInterval ?? 1,
-    seeds: new SeedSource(options.seed),
-    version: options.version ?? "unknown",
-    livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,
-    startedAt: Math.floor(Date.now() / 1000),
-    draining: false,
-    serverLoad: 0,
-  };
 }
 
 /** To stderr: stdout is for what a script reads. */

@@ -12,6 +12,16 @@ import type { TurnPlan } from "./turn-plan.js";
 
 const OBJECT = "chat.completion";
 
+/** Whose message the answer is. */
+export function answeringRole(
+  { continue_final_message: continued }: ChatBody,
+  messages: readonly ChatMessage[],
+): string {
+  return continued === true
+    ? (messages.at(-1)?.role ?? "assistant")
+    : "assistant";
+}
+
 /** Answers in the shape of /v1/chat/completions. */
 export class ChatFormat implements AnswerFormat {
   private readonly id = `chatcmpl-${randomUUID()}`;
@@ -30,10 +40,7 @@ export class ChatFormat implements AnswerFormat {
     private readonly plan: TurnPlan,
   ) {
     this.numTop = body.top_logprobs ?? 0;
-    this.role =
-      body.continue_final_message === true
-        ? (messages.at(-1)?.role ?? "assistant")
-        : "assistant";
+    this.role = answeringRole(body, messages);
     this.prefix = JSON.stringify(this.head(`${OBJECT}.chunk`)).slice(0, -1);
     this.parsers = Array.from({ length: body.n ?? 1 }, () => plan.parser());
   }

@@ -1,10 +1,12 @@
 import type { FastifyInstance } from "fastify";
+import type { ChatMessage } from "../text/chat-template.js";
 import { answer } from "./answer.js";
 import { ChatFormat } from "./chat-format.js";
 import { invalidField } from "./errors.js";
+import type { GenerationSpec } from "./generation.js";
 import { checkMessages, renderPrompt } from "./messages.js";
 import type { ServerContext } from "./options.js";
-import { senderOf } from "./origin.js";
+import { senderOf, type Sender } from "./origin.js";
 import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { checkNotEmpty } from "./prompts.js";
 import type { Room } from "./sampling.js";
@@ -21,40 +23,60 @@ export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
     async (request, reply) => {
       const { body } = request;
       const model = checkModel(body.model, context);
-      refuseUnbuilt(body);
-      checkCommon(body);
-      checkFields(body);
-      const toolUse = checkToolUse(body, context.dialect);
-      const messages = checkMessages(body.messages);
-      const text = renderPrompt(context.chatTemplate, messages, body);
-      const plan = await TurnPlan.make(context, text, {
-        toolUse,
-        response: structuredSpec(body),
-        continued: body.continue_final_message ?? false,
-        reasoningBudget: budgetOf(body),
-      });
-      const tokenIds = await context.tokenizer.encode(plan.prompt, {
-        addSpecialTokens: body.add_special_tokens ?? false,
-      });
-      const specs = await prepareSpecs(
+      const { specs, plan, messages } = await prepareChat(
         context,
         senderOf(request),
         body,
-        [checkNotEmpty("messages", tokenIds)],
-        {
-          logprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : null,
-          promptLogprobs: body.prompt_logprobs ?? null,
-          room: roomOf(body),
-          keepTokenIds: plan.keepTokenIds,
-          constraint: plan.constraint,
-          grammar: plan.grammar,
-          promptParam: "messages",
-        },
       );
       const format = new ChatFormat(context, body, model, messages, plan);
       return answer(context, reply, body, specs, format);
     },
   );
+}
+
+export interface PreparedChat {
+  readonly specs: GenerationSpec[];
+  readonly plan: TurnPlan;
+  readonly messages: readonly ChatMessage[];
+}
+
+/** A chat body as an engine request, and how its answers are to be read. Errors: 400 that names the field. */
+export async function prepareChat(
+  context: ServerContext,
+  sender: Sender,
+  body: ChatBody,
+): Promise<PreparedChat> {
+  refuseUnbuilt(body);
+  checkCommon(body);
+  checkFields(body);
+  const toolUse = checkToolUse(body, context.dialect);
+  const messages = checkMessages(body.messages);
+  const text = renderPrompt(context.chatTemplate, messages, body);
+  const plan = await TurnPlan.make(context, text, {
+    toolUse,
+    response: structuredSpec(body),
+    continued: body.continue_final_message ?? false,
+    reasoningBudget: budgetOf(body),
+  });
+  const tokenIds = await context.tokenizer.encode(plan.prompt, {
+    addSpecialTokens: body.add_special_tokens ?? false,
+  });
+  const specs = await prepareSpecs(
+    context,
+    sender,
+    body,
+    [checkNotEmpty("messages", tokenIds)],
+    {
+      logprobs: body.logprobs === true ? (body.top_logprobs ?? 0) : null,
+      promptLogprobs: body.prompt_logprobs ?? null,
+      room: roomOf(body),
+      keepTokenIds: plan.keepTokenIds,
+      constraint: plan.constraint,
+      grammar: plan.grammar,
+      promptParam: "messages",
+    },
+  );
+  return { specs, plan, messages };
 }
 
 function checkFields(body: ChatBody): void {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance } from "fastify";
 import type { Detokenizer } from "../text/detokenizer.js";
 import {
   answer,
@@ -8,10 +8,15 @@ import {
   type WholeChoice,
 } from "./answer.js";
 import { invalidField, unsupportedField } from "./errors.js";
-import { publicFinish, type Generation, type PromptRun } from "./generation.js";
+import {
+  publicFinish,
+  type Generation,
+  type GenerationSpec,
+  type PromptRun,
+} from "./generation.js";
 import { completionLogprobs, promptLogprobs } from "./logprobs.js";
 import type { ServerContext } from "./options.js";
-import { senderOf } from "./origin.js";
+import { senderOf, type Sender } from "./origin.js";
 import type { Delta, TokenLogprobs } from "./output.js";
 import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { readPrompts, type Prompt } from "./prompts.js";
@@ -32,16 +37,11 @@ export function completionRoutes(
     async (request, reply) => {
       const { body } = request;
       const model = checkModel(body.model, context);
-      refuseUnbuilt(body);
-      checkCommon(body);
-      checkFields(body);
-      const prompts = await readPrompts(
-        body.prompt,
-        body.add_special_tokens ?? true,
-        context.tokenizer,
-        context.engine.info.vocabSize,
+      const { specs, prompts } = await prepareCompletion(
+        context,
+        senderOf(request),
+        body,
       );
-      const specs = await specsOf(context, request, prompts);
       const format = new CompletionFormat(
         context,
         body,
@@ -54,6 +54,24 @@ export function completionRoutes(
       return answer(context, reply, body, specs, format);
     },
   );
+}
+
+/** A completion body as engine requests, a prompt each. Errors: 400 that names the field. */
+export async function prepareCompletion(
+  context: ServerContext,
+  sender: Sender,
+  body: CompletionBody,
+): Promise<{ specs: GenerationSpec[]; prompts: readonly Prompt[] }> {
+  refuseUnbuilt(body);
+  checkCommon(body);
+  checkFields(body);
+  const prompts = await readPrompts(
+    body.prompt,
+    body.add_special_tokens ?? true,
+    context.tokenizer,
+    context.engine.info.vocabSize,
+  );
+  return { specs: await specsOf(context, sender, body, prompts), prompts };
 }
 
 function checkFields(body: CompletionBody): void {
@@ -70,17 +88,17 @@ function checkFields(body: CompletionBody): void {
 /** The engine computes log-probabilities of a prompt for `echo` with `logprobs` too. */
 async function specsOf(
   context: ServerContext,
-  request: FastifyRequest<{ Body: CompletionBody }>,
+  sender: Sender,
+  body: CompletionBody,
   prompts: readonly Prompt[],
-) {
-  const { body } = request;
+): Promise<GenerationSpec[]> {
   const echoed = body.echo === true ? (body.logprobs ?? null) : null;
   const prompt = body.prompt_logprobs ?? null;
   const maxTokens =
     body.max_tokens === undefined ? DEFAULT_MAX_TOKENS : body.max_tokens;
   return prepareSpecs(
     context,
-    senderOf(request),
+    sender,
     body,
     prompts.map(({ tokenIds }) => tokenIds),
     {

@@ -1,4 +1,6 @@
 import type { FastifySchemaValidationError } from "fastify/types/schema.js";
+import type { TSchema } from "typebox";
+import { Errors, Pointer } from "typebox/value";
 import { OctavoError } from "../core/errors.js";
 import { shown } from "./errors.js";
 
@@ -28,6 +30,14 @@ export function schemaError(
     `${where}: expected ${expectation(error)}, got ${shown(error.data)}`,
     path === "" ? null : path,
   );
+}
+
+/** Checks a body that came by another way than HTTP: the same error as there. */
+export function checkBody(schema: TSchema, body: unknown): void {
+  const [error] = Errors(schema, body);
+  if (error === undefined) return;
+  const data: unknown = Pointer.Get(body, error.instancePath);
+  throw schemaError([{ ...error, data } as VerboseError]);
 }
 
 /** "/messages/0/role" -> "messages[0].role" */

@@ -193,7 +193,8 @@ function finishedOf(
   };
 }
 
-const directory = mkdtempSync(path.join(os.tmpdir(), "octavo-server-"));
+/** Has the tokenizer. */
+export const directory = mkdtempSync(path.join(os.tmpdir(), "octavo-server-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /** A token per byte, and special tokens: <|begin|> (256), <|end|> (257), <tool_call> (258), </tool_call> (259). */

@@ -1,0 +1,204 @@
+/** `import { Octavo } from "octavo"`: a model in a Node program, without a server (docs/node-api.md). */
+import { pino } from "pino";
+import { OctavoError } from "../core/errors.js";
+import { EngineClient } from "../engine/engine-client.js";
+import type { EngineInfo } from "../engine/messages.js";
+import { locateModel, type FoundModel } from "../loader/locate-model.js";
+import { createContext } from "../server/context.js";
+import type { ServerContext } from "../server/options.js";
+import { checkIds } from "../server/sampling.js";
+import { DetokenizeSchema } from "../server/schemas.js";
+import { checkBody } from "../server/validation.js";
+import { loadChatTemplate } from "../text/chat-template.js";
+import { loadTokenizer } from "../text/tokenizer.js";
+import {
+  checkLoadOptions,
+  engineConfig,
+  type LoadOptions,
+} from "./load-options.js";
+import {
+  chatBody,
+  completionBody,
+  type ChatParams,
+  type GenerateParams,
+  type Message,
+} from "./params.js";
+import {
+  chat,
+  generate,
+  type ChatEvent,
+  type ChatResult,
+  type GenerateEvent,
+  type GenerateResult,
+} from "./requests.js";
+import { Run } from "./run.js";
+
+export { OctavoError, type ErrorCode } from "../core/errors.js";
+export type { EngineInfo } from "../engine/messages.js";
+export type { TokenLogprobs } from "../server/output.js";
+export type { LoadOptions, LoadProgress } from "./load-options.js";
+export type { ChatParams, GenerateParams, Message } from "./params.js";
+export type {
+  AssistantMessage,
+  ChatChoice,
+  ChatEvent,
+  ChatResult,
+  GenerateEvent,
+  GenerateResult,
+  Usage,
+} from "./requests.js";
+export type { Run } from "./run.js";
+
+/**
+ * A loaded model: the engine in a thread of its own, text and tokens here. The process stays until `close`. Every
+ * failure is an OctavoError whose `code` says which and whose `param` names the field.
+ */
+export class Octavo {
+  private closing: Promise<void> | null = null;
+
+  private constructor(
+    /** What requests would call the model at a server. */
+    readonly modelName: string,
+    private readonly context: ServerContext,
+  ) {}
+
+  /**
+   * @param model a directory in the Hugging Face layout, a hub name (OWNER/NAME, downloaded where the cache doesn't have
+   *   it), or nothing: the model built into Octavo
+   * Errors: `invalid_config`, `invalid_model`, `unsupported_model`, `out_of_memory`, `download_failed`, `not_found`,
+   * `device_error`; `request_aborted` after the signal.
+   */
+  static async load(
+    model?: string,
+    options: LoadOptions = {},
+  ): Promise<Octavo> {
+    checkLoadOptions(options);
+    const { revision, signal, loadFormat, onProgress } = options;
+    const found = await locateModel(model, {
+      revision,
+      weights: loadFormat !== "dummy",
+      signal,
+      onProgress: (phase, done, total) =>
+        onProgress?.({ stage: "download", phase, done, total }),
+    });
+    const { directory } = found;
+    const [tokenizer, chatTemplate] = await Promise.all([
+      loadTokenizer(directory),
+      loadChatTemplate(directory, options.chatTemplate),
+    ]);
+    const engine = await EngineClient.start(engineConfig(directory, options), {
+      onProgress: (phase, done, total) =>
+        onProgress?.({ stage: "load", phase, done, total }),
+    });
+    try {
+      if (signal?.aborted === true)
+        throw new OctavoError("request_aborted", "The load was aborted.");
+      const context = contextOf(found, options, {
+        engine,
+        tokenizer,
+        chatTemplate,
+      });
+      return new Octavo(found.name, context);
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  }
+
+  /** What was loaded, and what fits: maxModelLen, vocabSize, numBlocks, ... */
+  get info(): EngineInfo {
+    return this.context.engine.info;
+  }
+
+  /**
+   * Continues a text, or token ids.
+   * Errors, told by the run: `invalid_request`, `unsupported`, `context_length_exceeded`, `queue_full`,
+   * `request_aborted`, `shutting_down` (closed), `device_error`.
+   */
+  generate(
+    prompt: string | ArrayLike<number>,
+    { signal, ...params }: GenerateParams = {},
+  ): Run<GenerateEvent, GenerateResult> {
+    return new Run(async (sink, stopped) => {
+      this.checkOpen();
+      const body = completionBody(prompt, params);
+      await generate(this.context, body, sink, stopped);
+    }, signal);
+  }
+
+  /** Answers a conversation, messages as in OpenAI's chat completions. Errors as of `generate`. */
+  chat(
+    messages: readonly Message[],
+    { signal, ...params }: ChatParams = {},
+  ): Run<ChatEvent, ChatResult> {
+    return new Run(async (sink, stopped) => {
+      this.checkOpen();
+      await chat(this.context, chatBody(messages, params), sink, stopped);
+    }, signal);
+  }
+
+  /** @param options addSpecialTokens: also what the model wants around a text (default true, as in `generate`) */
+  async tokenize(
+    text: string,
+    options: { addSpecialTokens?: boolean } = {},
+  ): Promise<Int32Array> {
+    this.checkOpen();
+    if (typeof text !== "string")
+      throw new OctavoError(
+        "invalid_request",
+        `text: expected a string, got ${typeof text}`,
+        "text",
+      );
+    const { addSpecialTokens = true } = options;
+    return this.context.tokenizer.encode(text, { addSpecialTokens });
+  }
+
+  /** @param options skipSpecialTokens: leave them out of the text (default false, as in POST /detokenize) */
+  detokenize(
+    tokens: ArrayLike<number>,
+    options: { skipSpecialTokens?: boolean } = {},
+  ): string {
+    this.checkOpen();
+    const ids = Array.from(tokens);
+    checkBody(DetokenizeSchema, { tokens: ids });
+    checkIds("tokens", ids, this.info.vocabSize);
+    const { skipSpecialTokens = false } = options;
+    return this.context.tokenizer.decode(ids, {
+      skipSpecialTokens,
+      stripLeadingSpace: true,
+    });
+  }
+
+  /** Ends the engine and its thread; what is under way fails with `shutting_down`. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= Promise.all([
+      this.context.engine.close(),
+      this.context.grammars.close(),
+    ]).then(() => undefined);
+    return this.closing;
+  }
+
+  private checkOpen(): void {
+    if (this.closing !== null)
+      throw new OctavoError("shutting_down", "This Octavo has been closed.");
+  }
+}
+
+function contextOf(
+  { directory, name }: FoundModel,
+  { toolCallParser, reasoningParser, seed }: LoadOptions,
+  parts: Pick<ServerContext, "engine" | "tokenizer" | "chatTemplate">,
+): ServerContext {
+  return createContext(
+    {
+      ...parts,
+      toolCallParser,
+      reasoningParser,
+      seed,
+      servedModelNames: [name],
+      modelPath: directory,
+      metrics: false,
+    },
+    pino({ level: "silent" }),
+  );
+}

@@ -1,0 +1,97 @@
+import { existsSync, statSync } from "node:fs";
+import path from "node:path";
+import { OctavoError } from "../core/errors.js";
+import { hubSettings } from "./hub-settings.js";
+import { downloadModel, isHubName, type DownloadPhase } from "./hub.js";
+import { packageRoot } from "./package-root.js";
+
+export interface FoundModel {
+  /** Absolute; in the Hugging Face layout. */
+  directory: string;
+  /** What to call it in requests unless told otherwise: the directory's name, or the hub name. */
+  name: string;
+}
+
+export interface LocateOptions {
+  /** Branch, tag or commit of a model by hub name. Default: main. */
+  revision?: string | undefined;
+  /** False: the weights are not needed. Default true. */
+  weights?: boolean | undefined;
+  /** Default: the process's. */
+  environment?: NodeJS.ProcessEnv;
+  /** The built-in model. */
+  starterDirectory?: string;
+  /** Of a download, in bytes. */
+  onProgress?: (phase: DownloadPhase, done: number, total: number) => void;
+  /** A line for the user. */
+  onNotice?: (text: string) => void;
+  /** Stops a download; what has come is kept. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What requests call the built-in model. */
+export const STARTER_NAME = "octavo-starter";
+
+/**
+ * What a model's name stands for: a directory; a hub name (OWNER/NAME), downloaded where the cache doesn't have it;
+ * nothing: the model built into Octavo. Errors: `invalid_config`, `not_found`, `download_failed`; `request_aborted` after
+ * `signal`.
+ */
+export async function locateModel(
+  model: string | undefined,
+  options: LocateOptions = {},
+): Promise<FoundModel> {
+  const { revision } = options;
+  if (model !== undefined && isHubName(model) && !existsSync(model))
+    return { directory: await download(model, options), name: model };
+  if (revision !== undefined)
+    throw new OctavoError(
+      "invalid_config",
+      `--revision belongs to a model by hub name (OWNER/NAME), got ${model === undefined ? "no model" : `the model "${model}"`}.`,
+      "revision",
+    );
+  if (model === undefined)
+    return builtIn(
+      options.starterDirectory ?? path.join(packageRoot(), "models/starter"),
+    );
+  if (!existsSync(model) || !statSync(model).isDirectory())
+    throw new OctavoError(
+      "invalid_config",
+      `No model directory at "${model}". Expected a directory with config.json, *.safetensors and tokenizer.json, or a hub name (OWNER/NAME).`,
+      "model",
+    );
+  const directory = path.resolve(model);
+  return { directory, name: path.basename(directory) };
+}
+
+function builtIn(directory: string): FoundModel {
+  if (existsSync(path.join(directory, "config.json")))
+    return { directory, name: STARTER_NAME };
+  throw new OctavoError(
+    "invalid_config",
+    `Name a model: a directory (octavo serve DIR) or a hub name (octavo serve OWNER/NAME). The built-in one is missing from ${directory}.`,
+    "model",
+  );
+}
+
+async function download(repo: string, options: LocateOptions): Promise<string> {
+  try {
+    return await downloadModel({
+      repo,
+      revision: options.revision ?? "main",
+      settings: hubSettings(options.environment ?? process.env),
+      weights: options.weights ?? true,
+      ...(options.onProgress && { onProgress: options.onProgress }),
+      ...(options.onNotice && { onNotice: options.onNotice }),
+      ...(options.signal && { signal: options.signal }),
+    });
+  } catch (error) {
+    if (error instanceof OctavoError && error.code === "not_found")
+      throw new OctavoError(
+        error.code,
+        `${error.message} There is no directory ${repo} here either.`,
+        error.param,
+      );
+    throw error;
+  }
+}
