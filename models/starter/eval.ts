@@ -7,7 +7,7 @@
  * held-out conversations, and how often the draft agrees with the first model's tokens.
  */
 import { existsSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { Voice } from "./corpus/dialogue.js";
 import { dialogue } from "./corpus/mixture.js";
@@ -64,7 +64,10 @@ async function evaluate(
     Array.from({ length: numCases }, () => dialogue(voice, 2)),
   );
   console.log(`  perplexity, held out     ${perplexity.toFixed(4)}`);
-  return { report: { model: directory, tasks, perplexity }, spoken };
+  return {
+    report: { model: relative(process.cwd(), directory), tasks, perplexity },
+    spoken,
+  };
 }
 
 interface Spoken {

@@ -14,9 +14,9 @@ train() { # shape tokens minutes
   [ -f "$out/$1/training.json" ] || $python models/starter/train.py --data $out --out "$out/$1" --shape "$1" --tokens "$2" ${3:+--minutes "$3"}
 }
 
-[ -f $out/train-1024.bin ] || npx tsx models/starter/corpus.ts --out $out --rows 100000 --long-rows 7000
-train base 30e6 "${1:-}"
-train draft 30e6 "${2:-}"
+[ -f $out/train-1024.bin ] || npx tsx models/starter/corpus.ts --out $out --rows 140000 --long-rows 7000
+train base 35e6 "${1:-}"
+train draft 35e6 "${2:-}"
 
 mkdir -p models/starter/draft
 cp $out/calibration.txt models/starter/

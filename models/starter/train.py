@@ -4,7 +4,7 @@
 Runs on Debian's python3-torch (CPU; install libopenblas0-pthread beside it) and on a GPU.
 The model is a Llama: RMSNorm, rotary embeddings, grouped-query attention, SwiGLU, tied embeddings.
 
-    python3 models/starter/train.py --data build/starter --out build/starter/base --tokens 24e6
+    python3 models/starter/train.py --data build/starter --out build/starter/base --tokens 35e6
 
 It can be stopped at any time and goes on from its last checkpoint when started again with the
 same --out. When it ends, OUT/model.safetensors and OUT/config.json are in the Hugging Face layout.
@@ -288,9 +288,9 @@ def main():
     parser.add_argument("--data", default="build/starter", help="where corpus.ts wrote its files")
     parser.add_argument("--out", default="build/starter/base", help="checkpoint and model")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="base")
-    parser.add_argument("--tokens", type=float, default=24e6, help="tokens to train on")
-    parser.add_argument("--batch", type=int, default=8192, help="tokens a step")
-    parser.add_argument("--long-share", type=float, default=0.15, help="last share, on rows of 1024 tokens")
+    parser.add_argument("--tokens", type=float, default=35e6, help="tokens to train on")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens a step")
+    parser.add_argument("--long-share", type=float, default=0.05, help="last share, on rows of 1024 tokens")
     parser.add_argument("--matrix-rate", type=float, default=0.02)
     parser.add_argument("--other-rate", type=float, default=0.004)
     parser.add_argument("--seed", type=int, default=1)
