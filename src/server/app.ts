@@ -25,6 +25,7 @@ import type { StartupSeconds } from "./meters.js";
 import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
 import type { AppOptions, ServerContext } from "./options.js";
+import { describeRoutes } from "./openapi.js";
 import { originOf } from "./origin.js";
 import { requestRoutes } from "./requests.js";
 import { responsesRoutes } from "./responses/routes.js";
@@ -85,6 +86,7 @@ export function createApp(options: AppOptions): App {
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);
   answerUnknownRoutes(app);
+  describeRoutes(app, context.version);
   addRoutes(app, context);
   return Object.assign(app, {
     beginDrain() {

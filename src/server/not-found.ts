@@ -5,8 +5,6 @@ import { errorAnswer } from "./errors.js";
 
 /** Routes of the design that nothing stands behind yet. */
 const UNBUILT: readonly RegExp[] = [
-  /^\/openapi\.json$/,
-  /^\/docs$/,
   /^\/$/,
   /^\/v1\/(embeddings|rerank|score)$/,
   /^\/v1\/(un)?load_lora_adapter$/,
