@@ -32,6 +32,7 @@ import { responsesRoutes } from "./responses/routes.js";
 import { ResponseStore, SERVER_BOUNDS } from "./responses/store.js";
 import { tokenizeRoutes } from "./tokenize.js";
 import { schemaError } from "./validation.js";
+import { closeUnusedConnections } from "./unused-connections.js";
 
 export type { AppOptions } from "./options.js";
 
@@ -82,6 +83,7 @@ export function createApp(options: AppOptions): App {
     return sendError(request, reply, error);
   });
   app.addHook("onClose", () => context.grammars.close());
+  closeUnusedConnections(app);
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);
