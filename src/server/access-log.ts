@@ -21,6 +21,8 @@ const PROBES: readonly string[] = [
 
 /** nginx's status of a request whose client has gone before the answer was complete. */
 const CLIENT_CLOSED_REQUEST = 499;
+/** A WebSocket, told of when it closes. */
+const SWITCHING_PROTOCOLS = 101;
 
 /** Counts and logs each HTTP request once, when its answer is complete or its connection is gone. */
 export function watchRequests(
@@ -37,7 +39,9 @@ export function watchRequests(
     };
     // Fastify's onResponse is not called for a connection that closes early: there is no "finish" before its "close".
     raw.once("finish", () => tell(raw.statusCode));
-    raw.once("close", () => tell(CLIENT_CLOSED_REQUEST));
+    raw.once("close", () =>
+      tell(request.ws ? SWITCHING_PROTOCOLS : CLIENT_CLOSED_REQUEST),
+    );
   });
 }
 

@@ -30,6 +30,7 @@ import { originOf } from "./origin.js";
 import { requestRoutes } from "./requests.js";
 import { responsesRoutes } from "./responses/routes.js";
 import { ResponseStore, SERVER_BOUNDS } from "./responses/store.js";
+import { responsesWebSocket } from "./responses/websocket.js";
 import { tokenizeRoutes } from "./tokenize.js";
 import { schemaError } from "./validation.js";
 import { closeUnusedConnections } from "./unused-connections.js";
@@ -89,11 +90,17 @@ export function createApp(options: AppOptions): App {
   guardRoutes(app, options);
   answerUnknownRoutes(app);
   describeRoutes(app, context.version);
-  addRoutes(app, context);
+  const responses = new ResponseStore(SERVER_BOUNDS);
+  const drainWebSockets = responsesWebSocket(app, context, responses, {
+    allowedOrigins: options.allowedOrigins ?? [],
+    maxMessageBytes: bodyLimitBytes,
+  });
+  addRoutes(app, context, responses);
   return Object.assign(app, {
     beginDrain() {
       context.draining = true;
       void engine.drain();
+      drainWebSockets();
     },
     started(seconds: StartupSeconds) {
       context.metrics?.started(seconds);
@@ -155,11 +162,15 @@ function logUnknownFields(
   if (fields.length > 0) log.debug({ fields }, "unknown request fields");
 }
 
-function addRoutes(app: FastifyInstance, context: ServerContext): void {
+function addRoutes(
+  app: FastifyInstance,
+  context: ServerContext,
+  responses: ResponseStore,
+): void {
   completionRoutes(app, context);
   chatRoutes(app, context);
   anthropicRoutes(app, context);
-  responsesRoutes(app, context, new ResponseStore(SERVER_BOUNDS));
+  responsesRoutes(app, context, responses);
   tokenizeRoutes(app, context);
   modelRoutes(app, context);
   healthRoutes(app, context);

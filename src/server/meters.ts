@@ -89,6 +89,7 @@ export function createMeters(options: MeterOptions) {
     ...requestMeters(make, lengths(engine.info.maxModelLen)),
     ...latencyMeters(make),
     ...httpMeters(make.registry),
+    webSockets: webSocketMeters(make),
   };
 }
 
@@ -343,5 +344,33 @@ function httpMeters(registry: Registry) {
       buckets: REQ,
       registers: [registry],
     }),
+  };
+}
+
+function webSocketMeters(make: MeterFactory) {
+  let active = 0;
+  make.gauge(
+    "vllm:websocket_connections_active",
+    "Open WebSocket connections.",
+    () => active,
+  );
+  const total = make.counter(
+    "vllm:websocket_connections_total",
+    "WebSocket connections, since the start.",
+  );
+  const duration = make.histogram(
+    "vllm:websocket_connection_duration_seconds",
+    "How long WebSocket connections were open.",
+    REQ,
+  );
+  return {
+    opened(): void {
+      active++;
+      total.inc();
+    },
+    closed(seconds: number): void {
+      active--;
+      duration.observe(seconds);
+    },
   };
 }

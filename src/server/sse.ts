@@ -11,23 +11,32 @@ export type Chunk = string | { readonly event: string; readonly data: string };
  */
 const MAX_DELAY_MS = 4;
 
+interface Flushable {
+  flush(): void;
+}
+
 /**
  * Server-sent events of all connections: what a step brings is gathered and written once, when every step that has arrived
  * by now is dispatched.
  */
 export class StreamHub {
-  private readonly dirty = new Set<EventStream>();
+  private readonly dirty = new Set<Flushable>();
   private scheduled: NodeJS.Immediate | null = null;
   /** performance.now() of the first step that is not written out. */
   private since = 0;
 
   /** @param maxBacklogBytes a reader further behind than this is dropped */
-  constructor(private readonly maxBacklogBytes: number) {}
+  constructor(readonly maxBacklogBytes: number) {}
 
   /** Sends the headers at once and hands the connection over. */
   open(reply: FastifyReply): EventStream {
     reply.hijack();
     return new EventStream(reply, this.maxBacklogBytes, this.dirty);
+  }
+
+  /** Something else than server-sent events has something to write. */
+  add(stream: Flushable): void {
+    this.dirty.add(stream);
   }
 
   /** After each step: writes in this turn of the event loop, together with steps that are waiting to be dispatched. */
@@ -59,7 +68,7 @@ export class EventStream {
   constructor(
     reply: FastifyReply,
     private readonly maxBacklogBytes: number,
-    private readonly dirty: Set<EventStream>,
+    private readonly dirty: Set<Flushable>,
   ) {
     this.raw = reply.raw;
     for (const [name, value] of Object.entries(reply.getHeaders()))

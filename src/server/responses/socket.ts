@@ -1,0 +1,296 @@
+import type { WebSocket } from "ws";
+import { now } from "../../core/config.js";
+import { OctavoError } from "../../core/errors.js";
+import { errorAnswer, invalidField } from "../errors.js";
+import type { ServerContext } from "../options.js";
+import type { RequestOrigin } from "../origin.js";
+import { isFields, type Fields } from "../tools.js";
+import { newId, type Item } from "./resource.js";
+import { ResponseRun } from "./run.js";
+import type { ResponsesBody } from "./schema.js";
+import { ResponseStore, SOCKET_BOUNDS, type StoredResponse } from "./store.js";
+import { prepareTurn, type Memory } from "./turn.js";
+
+/** Most responses of a connection that are under way at once, one per stream. */
+export const MAX_STREAMS = 64;
+/** Most messages that wait for the response before them on their stream, over all streams of a connection. */
+export const MAX_WAITING = 64;
+const PING_INTERVAL_MS = 30_000;
+const MAX_STREAM_ID = 256;
+
+/** Close codes of RFC 6455: the server is going away. */
+const GOING_AWAY = 1001;
+
+/** The stream of messages without a stream_id. */
+const UNNAMED = "";
+
+/** A response.create that waits or is under way. */
+interface Job {
+  readonly message: Fields;
+  run: ResponseRun | null;
+  /** Nobody wants it any more: it is stopped as soon as it has begun. */
+  cancelled: boolean;
+}
+
+export interface SocketOptions {
+  readonly context: ServerContext;
+  /** What the server keeps. */
+  readonly store: ResponseStore;
+  /** The upgrade request's. */
+  readonly origin: RequestOrigin;
+  /** Returns the body, or throws 400. */
+  readonly validate: (body: Fields) => ResponsesBody;
+  /** Hears of errors that are the server's own. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/**
+ * One WebSocket's conversations. Each stream has its own queue, in which a response begins when the one before it has
+ * ended; responses of different streams run side by side.
+ *
+ *   message -> job -> (its stream's turn) -> prepared -> run -> events -> pending -> flush -> socket
+ */
+export class ResponseSocket {
+  private readonly memory = new ResponseStore(SOCKET_BOUNDS);
+  private readonly streams = new Map<string, Job[]>();
+  private pending: string[] = [];
+  private numWaiting = 0;
+  private alive = true;
+  private closed = false;
+  private draining = false;
+  private readonly pings: NodeJS.Timeout;
+
+  constructor(
+    private readonly socket: WebSocket,
+    private readonly options: SocketOptions,
+    onClosed: () => void,
+  ) {
+    socket.on("message", (data, isBinary) =>
+      this.receive(isBinary ? null : (data as Buffer).toString()),
+    );
+    socket.on("pong", () => (this.alive = true));
+    socket.on("close", () => {
+      this.close();
+      onClosed();
+    });
+    this.pings = setInterval(() => this.ping(), PING_INTERVAL_MS);
+    this.pings.unref();
+  }
+
+  /** No more messages are taken; the socket closes when what is under way has ended. */
+  drain(): void {
+    this.draining = true;
+    this.closeIfDone();
+  }
+
+  /**
+   * Writes what has been gathered. A reader so far behind that more than the bound lies unsent is cut off, and what it had
+   * under way ends.
+   */
+  flush(): void {
+    if (this.closed) return;
+    const { pending, socket } = this;
+    this.pending = [];
+    for (const text of pending) socket.send(text);
+    if (socket.bufferedAmount > this.options.context.streams.maxBacklogBytes)
+      socket.terminate();
+    else this.closeIfDone();
+  }
+
+  private ping(): void {
+    if (!this.alive) return this.socket.terminate();
+    this.alive = false;
+    this.socket.ping();
+  }
+
+  /** The connection is gone: everything of it ends. */
+  private close(): void {
+    this.closed = true;
+    clearInterval(this.pings);
+    for (const [job] of this.streams.values()) {
+      if (job === undefined) continue;
+      job.cancelled = true;
+      job.run?.cancel();
+    }
+    this.streams.clear();
+  }
+
+  private closeIfDone(): void {
+    if (this.draining && this.streams.size === 0 && this.pending.length === 0)
+      this.socket.close(GOING_AWAY, "the server is shutting down");
+  }
+
+  private receive(text: string | null): void {
+    let stream: string | null = null;
+    try {
+      const message = parse(text);
+      stream = streamOf(message);
+      const { type } = message;
+      if (type === "response.create") this.enqueue(stream, message);
+      else if (type === "response.cancel") this.cancel(stream, message);
+      else
+        throw invalidField("type", "response.create or response.cancel", type);
+    } catch (error) {
+      this.error(error, stream);
+    }
+    this.flush();
+  }
+
+  private enqueue(stream: string, message: Fields): void {
+    if (this.draining)
+      throw new OctavoError("shutting_down", "The server is shutting down.");
+    const jobs = this.streams.get(stream);
+    const job: Job = { message, run: null, cancelled: false };
+    if (jobs === undefined) {
+      if (this.streams.size >= MAX_STREAMS)
+        throw new OctavoError(
+          "rate_limit_exceeded",
+          `A connection has at most ${MAX_STREAMS} responses under way.`,
+          "stream_id",
+        );
+      this.streams.set(stream, [job]);
+      void this.work(stream, job);
+      return;
+    }
+    if (this.numWaiting >= MAX_WAITING)
+      throw new OctavoError(
+        "rate_limit_exceeded",
+        `At most ${MAX_WAITING} messages of a connection wait for the response before them.`,
+      );
+    this.numWaiting++;
+    jobs.push(job);
+  }
+
+  /** Stops what is under way on a stream, or the response that is named. */
+  private cancel(stream: string, { response_id: id }: Fields): void {
+    if (id != null && typeof id !== "string")
+      throw invalidField("response_id", "a string", id);
+    const jobs =
+      id == null
+        ? [this.streams.get(stream)?.[0]]
+        : [...this.streams.values()].map(([job]) => job);
+    const job = jobs.find(
+      (known) =>
+        known !== undefined && (id == null || known.run?.response.id === id),
+    );
+    if (job === undefined)
+      throw invalidField(
+        id == null ? "stream_id" : "response_id",
+        "a response that is under way on this connection",
+        id ?? (stream === UNNAMED ? undefined : stream),
+      );
+    job.cancelled = true;
+    job.run?.cancel();
+  }
+
+  /** One response, then the next of its stream. */
+  private async work(stream: string, job: Job): Promise<void> {
+    try {
+      await this.respond(stream, job);
+    } catch (error) {
+      this.error(error, stream);
+    }
+    const jobs = this.streams.get(stream);
+    if (jobs === undefined) return;
+    jobs.shift();
+    const [next] = jobs;
+    if (next === undefined) this.streams.delete(stream);
+    else {
+      this.numWaiting--;
+      void this.work(stream, next);
+    }
+    this.flush();
+  }
+
+  /** Resolves when the response has ended. Rejects with what keeps it from beginning. */
+  private async respond(stream: string, job: Job): Promise<void> {
+    const { context, store } = this.options;
+    const body = this.options.validate(bodyOf(job.message));
+    const turn = await prepareTurn(context, body, this.sender(), this.lookup);
+    const named = stream === UNNAMED ? {} : { stream_id: stream };
+    await new Promise<void>((resolve) => {
+      const stores = turn.response.store ? [store] : [];
+      const run = new ResponseRun(context, turn, [this.memory, ...stores], {
+        event: (event) => this.send({ ...event, ...named }),
+        end: () => {
+          context.serverLoad--;
+          resolve();
+        },
+      });
+      context.serverLoad++;
+      job.run = run;
+      run.begin();
+      if (job.cancelled || this.closed) run.cancel();
+      this.flush();
+    });
+  }
+
+  /** Each response is a request of its own, that arrived with its message. */
+  private sender() {
+    const { key, route, traceparent, tracestate } = this.options.origin;
+    const origin: RequestOrigin = {
+      arrivalTime: now(),
+      route,
+      key,
+      traceparent,
+      tracestate,
+      record: null,
+    };
+    return { id: newId("req_"), origin };
+  }
+
+  /** What the connection remembers comes before what the server keeps. */
+  private readonly lookup: Memory = {
+    find: (id: string, key: string): StoredResponse | undefined =>
+      this.memory.find(id, key) ?? this.options.store.find(id, key),
+    findItem: (id: string, key: string): Item | undefined =>
+      this.memory.findItem(id, key) ?? this.options.store.findItem(id, key),
+  };
+
+  private error(error: unknown, stream: string | null): void {
+    const { status, body } = errorAnswer(error);
+    if (status === 500) this.options.onFailure(error);
+    const named =
+      stream === null || stream === UNNAMED ? {} : { stream_id: stream };
+    this.send({ type: "error", status, error: body.error, ...named });
+  }
+
+  private send(event: object): void {
+    if (this.closed) return;
+    this.pending.push(JSON.stringify(event));
+    this.options.context.streams.add(this);
+  }
+}
+
+/** Errors: 400 for what is not a JSON object. */
+function parse(text: string | null): Fields {
+  if (text === null)
+    throw new OctavoError("invalid_request", "Messages are text: JSON.");
+  let message: unknown;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    throw new OctavoError("invalid_request", "The message is not valid JSON.");
+  }
+  if (isFields(message)) return message;
+  throw new OctavoError("invalid_request", "The message is not a JSON object.");
+}
+
+function streamOf({ stream_id: id }: Fields): string {
+  if (id == null) return UNNAMED;
+  if (typeof id === "string" && id !== "" && id.length <= MAX_STREAM_ID)
+    return id;
+  throw invalidField("stream_id", `1 to ${MAX_STREAM_ID} characters`, id);
+}
+
+/** Every response is streamed here. Errors: 400 for fields that say otherwise. */
+function bodyOf(message: Fields): Fields {
+  const { type: _, stream_id: __, ...body } = message;
+  if (body["stream"] != null && body["stream"] !== true)
+    throw invalidField(
+      "stream",
+      "nothing: WebSockets always stream",
+      body["stream"],
+    );
+  return { ...body, stream: true };
+}
