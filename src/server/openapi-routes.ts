@@ -120,11 +120,6 @@ export const ROUTE_DOCS: Readonly<Record<string, RouteDoc>> = {
     request: { model: MODEL, input: "Tell me a story." },
     response: RESPONSE,
   },
-  "GET /v1/responses": {
-    summary: "A WebSocket, by an upgrade: response.create per message",
-    tag: "Generate",
-    response: {},
-  },
   "GET /v1/responses/{id}": {
     summary: "A response that is kept",
     tag: "Generate",

@@ -53,6 +53,8 @@ const COMPONENTS = {
 export function describeRoutes(app: FastifyInstance, version: string): void {
   const paths: OpenApiDocument["paths"] = {};
   app.addHook("onRoute", (route) => {
+    // A WebSocket: OpenAPI has no words for one.
+    if ((route.schema as { hide?: boolean } | undefined)?.hide === true) return;
     const path = route.url.replace(/:(\w+)/g, "{$1}").replace(/\/\*$/, "/{id}");
     for (const method of [route.method].flat()) {
       // Fastify answers HEAD for every GET.

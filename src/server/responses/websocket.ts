@@ -16,6 +16,9 @@ export interface WebSocketOptions {
   readonly maxMessageBytes: number;
 }
 
+/** Of a route that the OpenAPI description leaves out. */
+const UNDESCRIBED: object = { hide: true };
+
 /** What a closing server gives its sockets to say goodbye. */
 const FAREWELL_MS = 1000;
 
@@ -57,6 +60,7 @@ export function responsesWebSocket(
       method: "GET",
       url: RESPONSES_PATH,
       exposeHeadRoute: false,
+      schema: UNDESCRIBED,
       onRequest: async (request) =>
         checkOrigin(request, options.allowedOrigins),
       handler: async () => {
