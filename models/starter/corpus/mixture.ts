@@ -4,14 +4,9 @@ import {
   subtraction,
   wordProblem,
 } from "./arithmetic.js";
-import {
-  aboutOctavo,
-  introduction,
-  knowledge,
-  largeNumbers,
-  smallTalk,
-  unknown,
-} from "./chat.js";
+import { aboutOctavo } from "./about-octavo.js";
+import { introduction, smallTalk } from "./small-talk.js";
+import { knowledge, largeNumbers, unknown } from "./knowledge.js";
 import { listing, repeating, reversing } from "./copying.js";
 import type { Dialogue, Message, Turn, Voice } from "./dialogue.js";
 import { extraction } from "./extraction.js";

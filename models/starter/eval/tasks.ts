@@ -1,6 +1,8 @@
 /** What the eval asks, and when an answer is right. */
 import { addition, subtraction } from "../corpus/arithmetic.js";
-import { aboutOctavo, knowledge, smallTalk } from "../corpus/chat.js";
+import { aboutOctavo } from "../corpus/about-octavo.js";
+import { knowledge } from "../corpus/knowledge.js";
+import { smallTalk } from "../corpus/small-talk.js";
 import { listing, repeating, reversing } from "../corpus/copying.js";
 import {
   Voice,
@@ -10,7 +12,8 @@ import {
 } from "../corpus/dialogue.js";
 import { extraction } from "../corpus/extraction.js";
 import { story } from "../corpus/stories.js";
-import { FAMILIES, toolbox, toolUse } from "../corpus/tools.js";
+import { FAMILIES } from "../corpus/tool-families.js";
+import { toolbox, toolUse } from "../corpus/tools.js";
 
 export const SEED = 2026;
 

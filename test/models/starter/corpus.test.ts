@@ -12,11 +12,8 @@ import {
 import { Voice } from "../../../models/starter/corpus/dialogue.js";
 import { extraction } from "../../../models/starter/corpus/extraction.js";
 import { dialogue } from "../../../models/starter/corpus/mixture.js";
-import {
-  FAMILIES,
-  named,
-  toolUse,
-} from "../../../models/starter/corpus/tools.js";
+import { FAMILIES } from "../../../models/starter/corpus/tool-families.js";
+import { named, toolUse } from "../../../models/starter/corpus/tools.js";
 
 const many = <T>(
   make: (voice: Voice) => T,
