@@ -1,3 +1,5 @@
+import type { SpeculativeConfig } from "./speculative-config.js";
+
 /** Everything the engine thread needs to start; plain data, validated by the command line layer. Names are vLLM's. */
 export interface EngineConfig {
   /** Directory in the Hugging Face layout. */
@@ -26,6 +28,8 @@ export interface EngineConfig {
   /** No decode graphs: each op of each step is launched. */
   enforceEager: boolean;
   schedulingPolicy: "fcfs" | "priority";
+  /** How tokens are guessed ahead and verified together; null: they are not. */
+  speculativeConfig: SpeculativeConfig | null;
   /** 0: unbounded. Requests waiting (not running). */
   maxNumQueuedReqs: number;
   /** 0: unbounded. Prompt tokens of waiting requests. */
@@ -54,6 +58,7 @@ export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
   asyncScheduling: true,
   enforceEager: false,
   schedulingPolicy: "fcfs",
+  speculativeConfig: null,
   maxNumQueuedReqs: 0,
   maxNumQueuedTokens: 0,
   seed: 0,
