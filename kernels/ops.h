@@ -18,7 +18,7 @@
 
 namespace octavo {
 
-constexpr uint32_t kOpsAbiVersion = 2;
+constexpr uint32_t kOpsAbiVersion = 3;
 constexpr int kBlockSize = 16;    // tokens per KV block (page)
 constexpr int kMaxLogprobs = 20;  // columns of SampleArgs::topIds and topLogprobs
 
@@ -212,6 +212,12 @@ struct SoftcapArgs {
   float cap;
 };
 
+// What a captured sample() can't know: how many of its rows the step has (the others are left alone), and how
+// far this step's output arrays lie behind the ones captured, in elements of 4 bytes.
+struct ReplayedRows {
+  int32_t rows, outOffset;
+};
+
 // Chooses one token a row. Order: mask (allowed ids), bias (banned ids are -inf); repetition penalty over
 // prompt and output, presence and frequency over output; temperature; min-p; top-k; top-p over what is left,
 // renormalised (the smallest set, in descending order, whose probability reaches topP). Ties go to the lowest
@@ -224,6 +230,9 @@ struct SoftcapArgs {
 // Log-probabilities and ranks are of the raw logits (before everything above); rank 1 is the most likely, and
 // of equal logits the lower id comes first. Where none are wanted, 0 is written for both.
 struct SampleArgs {
+  // Null; or on the device, for a call that is captured and replayed with another number of rows and another
+  // slot's outputs each time.
+  const ReplayedRows* replayed;
   const float* logits;  // [rows, vocab], not modified
   int64_t stride;       // elements
   int32_t rows, vocab;
@@ -250,7 +259,7 @@ struct SampleArgs {
   int32_t* topIds;     // [rows, kMaxLogprobs], descending; entries beyond numTop are untouched
   float* topLogprobs;  // [rows, kMaxLogprobs]
   // The same rows' parameters (temperature .. maskRow) in host memory, for backends that choose what to
-  // launch by them.
+  // launch by them. Null in a capture, which serves the rows that Ops::sampleInGraph says yes to.
   const SampleArgs* host;
 };
 
@@ -308,6 +317,8 @@ struct ResolveArgs {
   // nothing; rows [numTokens, fixedRows) of sampleRows become row 0.
   int32_t fixedRows;
   int32_t *fixedPositions, *fixedSlotMapping, *fixedSampleRows;
+  ReplayedRows* replayed;  // becomes {numTokens, outOffset} when there are fixed rows
+  int32_t outOffset;
 };
 
 // Rows of bytes from the device to the host.
@@ -391,6 +402,9 @@ struct Ops {
   int (*beginCapture)(Context*);
   Graph* (*endCapture)(Context*);
   int (*replay)(Context*, Graph*);
+  // Whether a captured sample() computes rows with these parameters (host memory). A backend with graphs has
+  // it.
+  int (*sampleInGraph)(const SampleArgs* host);
 
   DType kvDefault;                      // KV page type when none is asked for
   int (*setKvDType)(Context*, DType);   // before the first op; non-zero: this backend has no kernels for it

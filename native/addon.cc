@@ -72,6 +72,11 @@ class RunnerObject : public Napi::ObjectWrap<RunnerObject> {
       memory.Set("weights", toNumber(env, use.weights));
       memory.Set("kvCache", toNumber(env, use.kvCache));
       memory.Set("workspace", toNumber(env, use.workspace));
+      Napi::Object graphs = Napi::Object::New(env);
+      graphs.Set("count", toNumber(env, use.graphs.count));
+      graphs.Set("seconds", Napi::Number::New(env, use.graphs.seconds));
+      graphs.Set("bytes", toNumber(env, use.graphs.bytes));
+      memory.Set("graphs", graphs);
       return memory;
     });
   }

@@ -20,9 +20,18 @@ struct StepInputs {
   const int32_t *queryStart, *contextLens, *blockTables;
 };
 
+// What capturing took: graphs, seconds, and bytes by which it lowered the device's free memory (what other
+// processes took or gave meanwhile included). Twin of RunnerGraphs.
+struct GraphUse {
+  int32_t count = 0;
+  double seconds = 0;
+  size_t bytes = 0;
+};
+
 // Bytes taken by purpose: twin of RunnerMemory.
 struct MemoryUse {
   size_t weights = 0, kvCache = 0, workspace = 0;
+  GraphUse graphs;
 };
 
 class Playback {

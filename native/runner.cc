@@ -134,12 +134,13 @@ MemoryUse Runner::load(const Progress& progress) {
       loadWeights(*loaded.device, spec_.program, spec_.files, spec_.dummySeed, progress);
   loaded.device->expect(ops_.finishLoading(loaded.device->context), "load");
   loaded.playback->bind(spec_.program, weights);
-  if (ops_.beginCapture) loaded.step->capture(*loaded.playback, spec_.graphRows);
+  GraphUse graphs;
+  if (ops_.beginCapture) graphs = loaded.step->capture(*loaded.playback, spec_.graphRows);
   // Of a device's own memory; the arenas are the host's.
   const size_t own = ops_.describe ? scratchBytes(ops_, spec_.program, spec_.sizes)
                                    : kNumSlots * (layout_.bytes + privateLayout_.bytes);
   const MemoryUse use{weightBytes(ops_, spec_.program), loaded.playback->kvCacheBytes(),
-                      loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() + own};
+                      loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() + own, graphs};
   // The last thing that can fail; the thread looks at nothing before the first launch.
   thread_ = std::thread([this] { computeLoop(); });
   for (int i = 0; i < kNumSlots; i++) slots_[i] = std::move(slots[i]);
@@ -176,6 +177,7 @@ void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling
   slot.job.counts = counts;
   slot.job.inputs = slot.copy;
   slot.job.outputs = slot.view;
+  slot.job.samplingReady = !deferSampling;
   slot.job.history = std::move(slot.pendingHistory);
   slot.job.waitForSampling = [this, &slot] { return waitForSampling(slot); };
   slot.pendingHistory.clear();

@@ -1,6 +1,7 @@
 #include "step.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "check.h"
 
@@ -20,6 +21,12 @@ size_t samplingBytes(const RunnerSizes& s, int32_t vocabSize) {
   return (perRow * size_t(s.maxNumSamples) + 1) * sizeof(int32_t);
 }
 
+size_t freeMemory(const Ops& ops) {
+  DeviceDescription device{};
+  char reason[256];
+  return ops.describe && ops.describe(&device, reason, sizeof reason) == 0 ? size_t(device.freeMemory) : 0;
+}
+
 }  // namespace
 
 StepPlayer::StepPlayer(const Device& device, const RunnerSpec& spec, const ArenaLayout& layout)
@@ -33,9 +40,13 @@ StepPlayer::StepPlayer(const Device& device, const RunnerSpec& spec, const Arena
       checkedProduct("token history", {sizes_.maxNumSeqs, sizes_.maxModelLen, int64_t(sizeof(int32_t))});
   history_ = static_cast<int32_t*>(take(history, "token history"));
   numPrompt_ = static_cast<int32_t*>(take(size_t(sizes_.maxNumSeqs) * sizeof(int32_t), "prompt lengths"));
+  replayed_ = static_cast<ReplayedRows*>(take(sizeof(ReplayedRows), "rows of a replay"));
   const ArenaLayout outputs = makeOutputLayout(sizes_);
+  auto* out = static_cast<char*>(take(kNumSlots * outputs.bytes, "step outputs"));
+  slotDistance_ = static_cast<int32_t>(outputs.bytes / sizeof(int32_t));
   for (SlotMemory& slot : slots_) {
-    slot.out = viewOutputs(take(outputs.bytes, "step outputs"), outputs);
+    slot.out = viewOutputs(out, outputs);
+    out += outputs.bytes;
     slot.batch = std::make_unique<StageBlock>(device_, batchBytes(sizes_), "step inputs");
     slot.sampling =
         std::make_unique<StageBlock>(device_, samplingBytes(sizes_, vocabSize_), "sampling parameters");
@@ -48,32 +59,54 @@ StepInputs StepPlayer::stepInputs(int32_t numTokens, int32_t numSeqs) const {
           on_.slotMapping, on_.queryStart, on_.contextLens, on_.blockTables};
 }
 
-void StepPlayer::capture(const Playback& playback, const std::vector<int32_t>& buckets) {
-  for (const int32_t rows : buckets) {
-    device_.expect(device_.ops.beginCapture(device_.context), "capture");
-    const StepInputs step = stepInputs(rows, rows);
-    playback.playBody(step);
-    playback.playHead(step, on_.sampleRows, rows);
-    Graph* graph = device_.ops.endCapture(device_.context);
-    device_.expect(graph ? 0 : 1, "capture");
-    graphs_.push_back({rows, graph});
+GraphUse StepPlayer::capture(const Playback& playback, const std::vector<int32_t>& buckets) {
+  const auto began = std::chrono::steady_clock::now();
+  const size_t freeBefore = freeMemory(device_.ops);
+  for (const int32_t rows : buckets)
+    graphs_.push_back({rows, captureOne(playback, rows, false), captureOne(playback, rows, true)});
+  device_.expect(device_.ops.sync(device_.context), "capture");
+  const size_t freeAfter = freeMemory(device_.ops);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  return {static_cast<int32_t>(2 * graphs_.size()), took.count(),
+          freeBefore - std::min(freeBefore, freeAfter)};
+}
+
+Graph* StepPlayer::captureOne(const Playback& playback, int32_t rows, bool withSampling) const {
+  device_.expect(device_.ops.beginCapture(device_.context), "capture");
+  const StepInputs step = stepInputs(rows, rows);
+  playback.playBody(step);
+  playback.playHead(step, on_.sampleRows, rows);
+  if (withSampling) {
+    SampleArgs args = deviceArgs(playback, 0, 0, rows);
+    args.replayed = replayed_;
+    device_.expect(device_.ops.sample(device_.context, &args), "sample");
   }
+  Graph* graph = device_.ops.endCapture(device_.context);
+  device_.expect(graph ? 0 : 1, "capture");
+  return graph;
 }
 
 bool StepPlayer::enqueue(const Playback& playback, StepJob& job) {
-  const CapturedGraph* graph = begin(job);
+  const CapturedGraphs* graphs = begin(job);
+  const bool samples = graphs && samplesInGraph(job);
   applyHistory(job);
   stageBatch(job);
-  resolve(job, graph ? graph->rows : 0);
+  if (samples) stageSampling(job);
+  resolve(job, graphs ? graphs->rows : 0);
   mark(job, kCopyIn);
   const StepInputs step = stepInputs(job.counts.numTokens, job.counts.numSeqs);
-  if (graph) {
-    device_.expect(device_.ops.replay(device_.context, graph->graph), "replay");
+  if (graphs) {
+    Graph* graph = samples ? graphs->toSamples : graphs->toLogits;
+    device_.expect(device_.ops.replay(device_.context, graph), "replay");
   } else {
     playback.playBody(step);
   }
   mark(job, kForward);
-  if (!sampleRows(playback, job, step, graph != nullptr)) return false;
+  if (samples) {
+    downloadLogits(playback, job, 0, job.counts.numSamples);
+  } else if (!sampleRows(playback, job, step, graphs != nullptr)) {
+    return false;
+  }
   copyOut(job);
   device_.expect(device_.ops.endStep(device_.context, job.slot, kCopyOut), "end of step");
   previousSlot_ = job.slot;
@@ -95,21 +128,27 @@ void StepPlayer::finish(StepJob& job) const {
            job.outputs.sampledIds[r]);
 }
 
-const StepPlayer::CapturedGraph* StepPlayer::begin(const StepJob& job) const {
+const StepPlayer::CapturedGraphs* StepPlayer::begin(const StepJob& job) const {
   const BatchCounts& counts = job.counts;
-  const CapturedGraph* graph = nullptr;
+  const CapturedGraphs* graphs = nullptr;
   if (counts.numSeqs == counts.numTokens && counts.numSamples == counts.numTokens)
-    for (const CapturedGraph& candidate : graphs_)
-      if (!graph && candidate.rows >= counts.numTokens) graph = &candidate;
+    for (const CapturedGraphs& candidate : graphs_)
+      if (!graphs && candidate.rows >= counts.numTokens) graphs = &candidate;
   BeginStepArgs args{};
   args.slot = job.slot;
   args.numTokens = counts.numTokens;
   args.numSeqs = counts.numSeqs;
   args.queryStart = job.inputs.queryStart;
   args.contextLens = job.inputs.contextLens;
-  args.fixedRows = graph ? graph->rows : 0;
+  args.fixedRows = graphs ? graphs->rows : 0;
   device_.expect(device_.ops.beginStep(device_.context, &args), "begin of step");
-  return args.replayable ? graph : nullptr;
+  return args.replayable ? graphs : nullptr;
+}
+
+bool StepPlayer::samplesInGraph(const StepJob& job) const {
+  if (!job.samplingReady) return false;
+  const SampleArgs host = sampleArgs(job.inputs, ArenaView(), 0, job.counts.numSamples);
+  return device_.ops.sampleInGraph(&host) != 0;
 }
 
 void StepPlayer::applyHistory(const StepJob& job) {
@@ -159,6 +198,8 @@ void StepPlayer::resolve(const StepJob& job, int32_t fixedRows) const {
   args.fixedPositions = on_.positions;
   args.fixedSlotMapping = on_.slotMapping;
   args.fixedSampleRows = on_.sampleRows;
+  args.replayed = replayed_;
+  args.outOffset = job.slot * slotDistance_;
   device_.expect(device_.ops.resolve(device_.context, &args), "resolve");
 }
 
@@ -209,16 +250,27 @@ void StepPlayer::stageSampling(const StepJob& job) {
 
 void StepPlayer::sampleSlice(const Playback& playback, StepJob& job, int32_t first, int32_t count) const {
   const SampleArgs host = sampleArgs(job.inputs, ArenaView(), first, count);
-  SampleArgs args = sampleArgs(on_, slots_[job.slot].out, first, count);
-  args.logits = playback.logits();
-  args.history = history_;
-  args.numPrompt = numPrompt_;
+  SampleArgs args = deviceArgs(playback, job.slot, first, count);
   args.host = &host;
   device_.expect(device_.ops.sample(device_.context, &args), "sample");
+  downloadLogits(playback, job, first, count);
+}
+
+void StepPlayer::downloadLogits(const Playback& playback, const StepJob& job, int32_t first,
+                                int32_t count) const {
   if (!job.outputs.logits) return;
   const size_t bytes = size_t(count) * vocabSize_ * sizeof(float);
   float* target = job.outputs.logits + int64_t(first) * vocabSize_;
   device_.expect(device_.ops.download(device_.context, target, playback.logits(), bytes), "download");
+}
+
+SampleArgs StepPlayer::deviceArgs(const Playback& playback, int32_t slot, int32_t first,
+                                  int32_t count) const {
+  SampleArgs args = sampleArgs(on_, slots_[slot].out, first, count);
+  args.logits = playback.logits();
+  args.history = history_;
+  args.numPrompt = numPrompt_;
+  return args;
 }
 
 SampleArgs StepPlayer::sampleArgs(const ArenaView& in, const ArenaView& out, int32_t first,

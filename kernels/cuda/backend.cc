@@ -202,6 +202,7 @@ Ops makeOps() {
   ops.beginCapture = beginCapture;
   ops.endCapture = endCapture;
   ops.replay = replay;
+  ops.sampleInGraph = sampleInGraph;
   ops.kvDefault = DType::F16;
   ops.setKvDType = setKvDType;
   ops.pageHeadDim = pageHeadDim;

@@ -108,6 +108,7 @@ int waitStep(Context*, int32_t slot, double* microseconds, char* error, size_t e
 int beginCapture(Context*);
 Graph* endCapture(Context*);
 int replay(Context*, Graph*);
+int sampleInGraph(const SampleArgs* host);
 
 // backend_ops.cc
 int opEmbed(Context*, const EmbedArgs*);

@@ -185,10 +185,14 @@ int opSoftcap(Context* base, const SoftcapArgs* args) {
 
 int opSample(Context* base, const SampleArgs* args) {
   return launchOp(base, "sample", [&](CudaContext* context) {
-    const SampleCall call{*args, sampleStages(*args->host), context->scratch.sample,
-                          base->options.maxSamples};
+    const SampleStages stages = args->host ? sampleStages(*args->host) : kReplayedStages;
+    const SampleCall call{*args, stages, context->scratch.sample, base->options.maxSamples};
     return sample(call, context->compute);
   });
+}
+
+int sampleInGraph(const SampleArgs* host) {
+  return fitsReplay(sampleStages(*host)) ? 1 : 0;
 }
 
 }  // namespace octavo::cuda

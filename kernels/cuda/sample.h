@@ -19,6 +19,16 @@ struct SampleStages {
   bool logprobs;  // some row wants log-probabilities or has a target
 };
 
+// What a captured call is made of: greedy rows and plain draws. Each further stage would cost every step that
+// doesn't need it a launch (the adjusted slices 33 KB of shared memory a block), and the steps that do need
+// it have their sampling launched behind the graph.
+constexpr SampleStages kReplayedStages = {false, true, false, false, false};
+
+// Whether a captured call computes what these stages ask for.
+inline bool fitsReplay(const SampleStages& stages) {
+  return !stages.adjust && !stages.topK && !stages.topP && !stages.logprobs;
+}
+
 // The stages of a call, from its per-row parameters in host memory (temperature, topK, ... maskRow).
 SampleStages sampleStages(const SampleArgs& host);
 

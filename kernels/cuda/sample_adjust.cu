@@ -125,15 +125,17 @@ DEVICE void startRow(const SampleArgs& args, const SampleScratch& scratch, int r
   }
   state.done = empty || temperature <= 0.0f || highest == INFINITY;
   scratch.rows[row] = state;
-  args.sampledIds[row] = chosen;
-  args.logprob[row] = args.targetLogprob[row] = 0.0f;
-  args.rank[row] = args.targetRank[row] = 0;
+  const int64_t out = outputOf(args, row);
+  args.sampledIds[out] = chosen;
+  args.logprob[out] = args.targetLogprob[out] = 0.0f;
+  args.rank[out] = args.targetRank[out] = 0;
 }
 
 KERNEL LAUNCH_BOUNDS(kSampleThreads, 2) sampleAdjustKernel(SampleArgs args, SampleScratch scratch) {
   auto* shared = reinterpret_cast<AdjustShared*>(sharedMemory());
   auto* slice = reinterpret_cast<AdjustSlice*>(shared + 1);
   const int row = blockY();
+  if (!isPresent(args, row)) return;
   const bool adjusted = isAdjusted(args, row);
   if (adjusted) adjustSlice(args, scratch, row, slice);
   uint64_t best = 0;

@@ -38,6 +38,7 @@ DEVICE uint64_t bestOfGroup(const SampleArgs& args, const SampleRow& state, int 
 KERNEL LAUNCH_BOUNDS(kSampleThreads, 4) sampleDrawKernel(SampleArgs args, SampleScratch scratch) {
   auto* shared = reinterpret_cast<DrawShared*>(sharedMemory());
   const int row = blockY();
+  if (!isPresent(args, row)) return;
   const SampleRow state = scratch.rows[row];
   if (state.done) return;
   SlicePartial* slices = scratch.slices + static_cast<int64_t>(row) * scratch.numSlices;
@@ -57,7 +58,7 @@ KERNEL LAUNCH_BOUNDS(kSampleThreads, 4) sampleDrawKernel(SampleArgs args, Sample
   for (int i = threadX(); i < scratch.numSlices; i += kSampleThreads)
     best = largerOf(best, readBack(&slices[i].drawn));
   best = blockLargest(best, shared->warps);
-  if (threadX() == 0 && best) args.sampledIds[row] = packedToken(best);
+  if (threadX() == 0 && best) args.sampledIds[outputOf(args, row)] = packedToken(best);
 }
 
 }  // namespace

@@ -73,6 +73,7 @@ int sample(const SampleCall& call, Stream stream) {
   const SampleArgs& args = call.args;
   if (args.vocab < 1 || args.vocab > kMostSampleVocab || args.stride < args.vocab) return kInvalidShape;
   if (args.rows > call.maxRows || args.rows > kMostSampleRows) return kInvalidShape;
+  if (args.replayed && !fitsReplay(call.stages)) return kInvalidShape;
   if (args.rows == 0) return 0;
   SampleScratch scratch;
   cutWorkspace(static_cast<unsigned char*>(call.workspace), call.maxRows, args.vocab, &scratch);

@@ -124,6 +124,16 @@ DEVICE Group loadGroup(const float* row, int token, int vocab) {
   return group;
 }
 
+// Whether the step that replays a captured call has this row.
+DEVICE bool isPresent(const SampleArgs& args, int row) {
+  return !args.replayed || row < args.replayed->rows;
+}
+
+// Of a row, in the output arrays of this step.
+DEVICE int64_t outputOf(const SampleArgs& args, int row) {
+  return args.replayed ? int64_t{args.replayed->outOffset} + row : row;
+}
+
 DEVICE bool hasPenalty(const SampleArgs& args, int row) {
   return args.repetition[row] != 1.0f || args.presence[row] != 0.0f || args.frequency[row] != 0.0f;
 }

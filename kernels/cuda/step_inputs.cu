@@ -31,6 +31,7 @@ KERNEL placePiecesKernel(const unsigned char* block, Pieces pieces) {
 // Blocks [0, numSeqs): a sequence each. The last one, of a step that replays a graph: the rows to fill up.
 KERNEL resolveKernel(ResolveArgs args) {
   if (blockX() == args.numSeqs) {
+    if (threadX() == 0) *args.replayed = {args.numTokens, args.outOffset};
     for (int row = args.numTokens + threadX(); row < args.fixedRows; row += kThreads) {
       args.ids[row] = 0;
       args.fixedPositions[row] = 0;

@@ -1,4 +1,5 @@
 import type { EngineInfo } from "../engine/messages.js";
+import type { RunnerGraphs } from "../runner/addon.js";
 import { formatBytes, formatCount } from "./format.js";
 import type { ServeOptions } from "./serve-flags.js";
 
@@ -28,6 +29,11 @@ export function planTable(directory: string, info: EngineInfo): string {
   return rows
     .map(([name, value]) => `  ${(name ?? "").padEnd(10)} ${value ?? ""}`)
     .join("\n");
+}
+
+/** What capturing decode graphs took, once they are there. */
+export function graphLine({ count, seconds, bytes }: RunnerGraphs): string {
+  return `Captured ${count} decode graphs in ${seconds.toFixed(2)} s; they take ${formatBytes(bytes)} of the device.`;
 }
 
 /** A request to paste into a shell. */

@@ -4,7 +4,7 @@ import type { App } from "../server/app.js";
 import type { RequestTracer } from "../server/tracing.js";
 import { loadApp } from "./load-app.js";
 import type { ServeOptions } from "./serve-flags.js";
-import { pasteLine, planTable } from "./serve-report.js";
+import { graphLine, pasteLine, planTable } from "./serve-report.js";
 import { StartupClock } from "./startup-clock.js";
 
 /** Loads the model, listens, and stays until a signal. Throws OctavoError for what the user can mend. */
@@ -25,6 +25,8 @@ export async function serve(
     const address = await listen(app, options);
     clock.end("server");
     app.started(clock.seconds);
+    const { graphs } = engine.memory;
+    if (graphs.count > 0) log(graphLine(graphs));
     log(`Ready after ${clock.total.toFixed(1)} s.`);
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,

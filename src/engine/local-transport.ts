@@ -1,3 +1,4 @@
+import { NO_MEMORY } from "../runner/addon.js";
 import type { RunnerMemory } from "../runner/addon.js";
 import { EngineHost } from "./engine-host.js";
 import type { HostedEngine } from "./engine-host.js";
@@ -48,7 +49,7 @@ class LocalTransport implements EngineTransport {
       listener({
         type: "ready",
         info: { ...NEUTRAL_INFO, ...info },
-        memory: memory ?? { weights: 0, kvCache: 0, workspace: 0 },
+        memory: memory ?? NO_MEMORY,
       });
     });
   }

@@ -79,6 +79,24 @@ export interface RunnerMemory {
   weights: number;
   kvCache: number;
   workspace: number;
+  graphs: RunnerGraphs;
+}
+
+/** Of a runner that takes nothing. */
+export const NO_MEMORY: RunnerMemory = {
+  weights: 0,
+  kvCache: 0,
+  workspace: 0,
+  graphs: { count: 0, seconds: 0, bytes: 0 },
+};
+
+/** What capturing decode graphs took; all 0 where there are none. */
+export interface RunnerGraphs {
+  /** Two for each number of rows: up to the logits, and with sampling. */
+  count: number;
+  seconds: number;
+  /** By which the device's free memory fell meanwhile. */
+  bytes: number;
 }
 
 /**

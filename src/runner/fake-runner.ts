@@ -2,6 +2,7 @@ import type { ScheduledBatch } from "../core/batch.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import { assert } from "../core/errors.js";
 import { MAX_LOGPROBS } from "../core/sampling-params.js";
+import { NO_MEMORY } from "./addon.js";
 import type { RunnerMemory } from "./addon.js";
 import { NO_FAULTS } from "./fault-plan.js";
 import type { FaultPlan } from "./fault-plan.js";
@@ -38,7 +39,7 @@ interface Launch {
  */
 export class FakeRunner implements ModelRunner {
   readonly limits: RunnerLimits;
-  readonly memory: RunnerMemory = { weights: 0, kvCache: 0, workspace: 0 };
+  readonly memory: RunnerMemory = NO_MEMORY;
   readonly seconds = { pack: 0, launch: 0, collect: 0 };
   private readonly packSizes: PackSizes;
   private readonly slidingWindow: number;

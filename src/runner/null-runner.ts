@@ -1,6 +1,7 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import { BLOCK_SIZE } from "../core/config.js";
 import { MAX_LOGPROBS } from "../core/sampling-params.js";
+import { NO_MEMORY } from "./addon.js";
 import { NO_FAULTS } from "./fault-plan.js";
 import type { FaultPlan } from "./fault-plan.js";
 import { createPlainArena, packBatch, setMask } from "./pack.js";
@@ -15,7 +16,7 @@ import type { StepArena } from "./step-arena.js";
  * shows. Every token is as likely as any other: log-probabilities are -ln(vocabSize).
  */
 export class NullRunner implements ModelRunner {
-  readonly memory = { weights: 0, kvCache: 0, workspace: 0 };
+  readonly memory = NO_MEMORY;
   readonly seconds = { pack: 0, launch: 0, collect: 0 };
   private readonly arenas: [StepArena, StepArena];
   private readonly outputs: [StepOutput, StepOutput];

@@ -66,7 +66,7 @@ export interface StepArena {
   logits?: Float32Array;
 }
 
-/** Index into StepArena.timings, microseconds. */
+/** Index into StepArena.timings, microseconds. A replayed graph is all `forward`: head, and sampling where it is in the graph, are 0. */
 export const Timing = {
   copyIn: 0,
   forward: 1,

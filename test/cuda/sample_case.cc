@@ -6,8 +6,6 @@
 namespace octavo::test {
 namespace {
 
-constexpr int32_t kUntouched = -77;
-
 // The batch as arrays.
 struct Columns {
   std::vector<float> logits, temperature, topP, minP, repetition, presence, frequency, biasValue;
@@ -114,28 +112,46 @@ class Device {
   std::vector<std::shared_ptr<void>> kept_;
 };
 
-SampleResult sampleOnce(const SampleBatch& batch, void* workspace) {
-  const Columns columns(batch);
-  SampleResult result = emptyResult(batch.rows.size());
+// A call over the batch on the device: kept arrays, and where the results lie.
+struct DeviceCall {
+  DeviceCall(const SampleBatch& batch, size_t resultRows, void* workspace)
+      : columns(batch), result(emptyResult(resultRows)) {
+    const auto place = [this](const auto& values) { return device(values); };
+    call.args = argsOf(batch, columns, result, place);
+    call.workspace = workspace;
+    call.maxRows = static_cast<int>(batch.rows.size());
+  }
+
+  SampleResult sample() {
+    run(cuda::sample(call, nullptr));
+    result.ids = device.read(call.args.sampledIds);
+    result.logprob = device.read(call.args.logprob);
+    result.targetLogprob = device.read(call.args.targetLogprob);
+    result.rank = device.read(call.args.rank);
+    result.targetRank = device.read(call.args.targetRank);
+    result.topIds = device.read(call.args.topIds);
+    result.topLogprobs = device.read(call.args.topLogprobs);
+    return result;
+  }
+
   Device device;
-  const auto place = [&device](const auto& values) { return device(values); };
+  Columns columns;
+  SampleResult result;
   cuda::SampleCall call = {};
-  call.args = argsOf(batch, columns, result, place);
-  const SampleArgs host = argsOf(batch, columns, result, [](const auto& values) {
+};
+
+SampleResult sampleOnce(const SampleBatch& batch, void* workspace) {
+  DeviceCall call(batch, batch.rows.size(), workspace);
+  const SampleArgs host = argsOf(batch, call.columns, call.result, [](const auto& values) {
     return const_cast<typename std::decay_t<decltype(values)>::value_type*>(values.data());
   });
-  call.stages = cuda::sampleStages(host);
-  call.workspace = workspace;
-  call.maxRows = static_cast<int>(batch.rows.size());
-  run(cuda::sample(call, nullptr));
-  result.ids = device.read(call.args.sampledIds);
-  result.logprob = device.read(call.args.logprob);
-  result.targetLogprob = device.read(call.args.targetLogprob);
-  result.rank = device.read(call.args.rank);
-  result.targetRank = device.read(call.args.targetRank);
-  result.topIds = device.read(call.args.topIds);
-  result.topLogprobs = device.read(call.args.topLogprobs);
-  return result;
+  call.call.stages = cuda::sampleStages(host);
+  return call.sample();
+}
+
+Buffer<uint64_t> workspaceOf(const SampleBatch& batch) {
+  const size_t bytes = cuda::sampleWorkspaceBytes(static_cast<int>(batch.rows.size()), batch.vocab);
+  return Buffer<uint64_t>(std::vector<uint64_t>((bytes + 7) / 8, 0));
 }
 
 bool close(float a, float b) {
@@ -151,13 +167,21 @@ std::vector<T> slice(const std::vector<T>& values, size_t row, size_t count) {
 }  // namespace
 
 SampleResult sampleOnDevice(const SampleBatch& batch, int calls) {
-  const size_t bytes = cuda::sampleWorkspaceBytes(static_cast<int>(batch.rows.size()), batch.vocab);
-  Buffer<uint64_t> workspace(std::vector<uint64_t>((bytes + 7) / 8, 0));
+  Buffer<uint64_t> workspace = workspaceOf(batch);
   const SampleResult first = sampleOnce(batch, workspace.data());
   for (int call = 1; call < calls; ++call)
     CHECK(sameResult(first, sampleOnce(batch, workspace.data())), "vocab %d: call %d differs", batch.vocab,
           call);
   return first;
+}
+
+SampleResult sampleReplayed(const SampleBatch& batch, int present, int offset) {
+  Buffer<uint64_t> workspace = workspaceOf(batch);
+  DeviceCall call(batch, batch.rows.size() + static_cast<size_t>(offset), workspace.data());
+  Buffer<ReplayedRows> replayed(std::vector<ReplayedRows>{{present, offset}});
+  call.call.args.replayed = replayed.data();
+  call.call.stages = cuda::kReplayedStages;
+  return call.sample();
 }
 
 SampleResult sampleByReference(const SampleBatch& batch) {

@@ -9,6 +9,7 @@
 namespace octavo::test {
 
 constexpr int kSampleContext = 96, kSampleSlots = 4;
+constexpr int32_t kUntouched = -77;  // what results hold before a call
 
 struct SampleRowCase {
   std::vector<float> logits;  // [vocab]
@@ -36,6 +37,9 @@ struct SampleBatch {
 // Runs the batch `calls` times over one workspace, which each must leave ready for the next; fails if two
 // results differ.
 SampleResult sampleOnDevice(const SampleBatch& batch, int calls = 2);
+// The batch as a replay of a captured call of all its rows computes it when only the first `present` are
+// there: every array of the result begins with `offset` entries that the call must not touch.
+SampleResult sampleReplayed(const SampleBatch& batch, int present, int offset);
 SampleResult sampleByReference(const SampleBatch& batch);
 
 // Chosen ids, ranks and top ids must be equal, log-probabilities within 2e-5.

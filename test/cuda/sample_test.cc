@@ -257,6 +257,41 @@ TEST(sample_is_independent_of_the_batch) {
   }
 }
 
+// Greedy rows and plain draws, of which a replay has some: the same bits, in the outputs of its slot alone.
+TEST(sample_replayed) {
+  SampleBatch batch(9001);
+  fillHistory(batch);
+  for (int i = 0; i < 5; ++i) {
+    batch.rows.push_back(plainRow(batch.vocab, i));
+    batch.rows.back().temperature = i % 2 ? 0.0f : 0.5f * static_cast<float>(i + 1);
+    batch.rows.back().minP = i == 4 ? 0.05f : 0.0f;
+  }
+  const SampleResult whole = sampleOnDevice(batch);
+  for (const int present : {0, 1, 3, 5}) {
+    const int offset = 5;
+    const SampleResult got = sampleReplayed(batch, present, offset);
+    for (int at = 0; at < offset + 5; ++at) {
+      const int row = at - offset;
+      const bool written = row >= 0 && row < present;
+      const auto i = static_cast<size_t>(at);
+      const int32_t id = written ? whole.ids[static_cast<size_t>(row)] : kUntouched;
+      CHECK(got.ids[i] == id, "%d present, entry %d: %d", present, at, got.ids[i]);
+      CHECK(got.rank[i] == (written ? 0 : kUntouched), "%d present, rank %d", present, at);
+    }
+  }
+}
+
+TEST(sample_replayed_refuses_other_stages) {
+  cuda::SampleCall call = {};
+  ReplayedRows replayed = {1, 0};
+  call.args.replayed = &replayed;
+  call.args.rows = call.maxRows = 1;
+  call.args.vocab = 16;
+  call.args.stride = 16;
+  call.stages.topK = true;
+  CHECK(cuda::sample(call, nullptr) == -1, "launched");
+}
+
 // Penalties count the history up to the row's position, and output from the end of the prompt.
 TEST(sample_penalties_by_hand) {
   SampleBatch batch(8);

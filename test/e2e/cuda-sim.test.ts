@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import type { EngineConfig } from "../../src/core/config.js";
 import type { FromEngine } from "../../src/engine/messages.js";
+import { graphRows } from "../../src/engine/graph-rows.js";
 import { prepareModel } from "../../src/engine/prepare-model.js";
 import { startEngine } from "../../src/engine/start-engine.js";
 import { addonFile } from "../../src/runner/addon.js";
@@ -23,7 +24,7 @@ import {
 import type { GoldenCase } from "./golden-support.js";
 import { openEngine } from "./native-engine.js";
 import type { NativeEngine, Outcome } from "./native-engine.js";
-import { randomRequests, requestOf } from "./random-requests.js";
+import { randomRequests } from "./random-requests.js";
 import { hasShared, SHARED, startServer, STORIES } from "./server-process.js";
 
 const LONG = process.env["OCTAVO_LONG"] === "1";
@@ -140,33 +141,6 @@ describe
   },
 );
 
-describe.runIf(built && hasShared)("decode graphs on cuda-sim", () => {
-  /** A short prompt and longer ones than a segment of attention (512 positions), decoded together. */
-  const requests = (LONG ? [40, 530, 1010] : [40, 530]).map((length, i) =>
-    requestOf(
-      i + 1,
-      Array.from({ length }, (_, p) => 3 + ((p * 7 + i) % 500)),
-      { maxTokens: 4, temperature: i, seedLo: i, repetitionPenalty: 1.1 },
-    ),
-  );
-
-  it("one graph serves any context, with the same bits as op by op", async () => {
-    const outcomes = [];
-    for (const enforceEager of [false, true]) {
-      const engine = await open("tiny-llama3", {
-        enforceEager,
-        maxModelLen: 1024,
-        maxNumBatchedTokens: 512,
-      });
-      engine.run(requests, 3);
-      engine.close();
-      outcomes.push(engine.outcomes);
-    }
-    expect(outcomes[0]).toEqual(outcomes[1]);
-    expect(outcomes[0]?.get("2.0")?.tokens.length).toBe(4);
-  });
-});
-
 describe.runIf(built && hasShared)("cuda-sim's memory", () => {
   it("that is too small is an error which names the flag and the value", async () => {
     process.env["OCTAVO_SIM_MEMORY"] = "40";
@@ -208,6 +182,14 @@ describe.runIf(built && hasShared)("cuda-sim's memory", () => {
     expect(memory.workspace).toBeLessThanOrEqual(info.workspaceBytes);
     expect(memory.weights).toBe(info.weightBytes);
     expect(memory.kvCache).toBe(info.numBlocks * info.kvBytesPerBlock);
+  });
+
+  it("counts its decode graphs, two for each number of rows", async () => {
+    const { memory } = await started({ maxNumSeqs: 12 });
+    expect(memory.graphs.count).toBe(2 * graphRows(12).length);
+    expect(memory.graphs.seconds).toBeGreaterThan(0);
+    const eager = await started({ maxNumSeqs: 12, enforceEager: true });
+    expect(eager.memory.graphs.count).toBe(0);
   });
 
   it("refuses pages and activations that it has no kernels for", async () => {
