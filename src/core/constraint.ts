@@ -4,6 +4,8 @@ export interface GrammarRef {
   channel: number;
   /** Its name there. */
   grammar: number;
+  /** The tokens that end what matches it. */
+  endTokenIds: readonly number[];
 }
 
 /**
@@ -45,9 +47,9 @@ export interface TokenMatcher {
   ): void;
   /**
    * Waits for the mask of `row`: valid until the next `begin`. Null where nothing can follow: behind a draft that the
-   * grammar refuses, after its end, or when the source failed.
+   * grammar refuses, after its end, or where no token spells what comes next. Undefined when the source failed.
    */
-  finish(row: number): Uint32Array | null;
+  finish(row: number): Uint32Array | null | undefined;
   /** Frees what the source holds for it. */
   close(): void;
 }

@@ -32,6 +32,8 @@ export const FinishReason = {
   error: 4,
   /** The device failed twice while it computed for the request. */
   lost: 5,
+  /** Its grammar leaves no token that may follow. */
+  stuck: 6,
 } as const;
 export type FinishReason = (typeof FinishReason)[keyof typeof FinishReason];
 export const FINISH_REASON_NAMES = [
@@ -41,4 +43,5 @@ export const FINISH_REASON_NAMES = [
   "abort",
   "error",
   "lost",
+  "stuck",
 ] as const;

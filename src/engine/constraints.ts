@@ -4,6 +4,7 @@ import type {
   MaskSource,
   TokenMatcher,
 } from "../core/constraint.js";
+import { FinishReason } from "../core/request.js";
 import { SequenceStatus } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import type { ModelRunner } from "../runner/runner.js";
@@ -15,6 +16,12 @@ interface Progress {
   start: number;
   /** Output tokens searched for the end of the free part. */
   numSearched: number;
+}
+
+/** A sequence that can't go on, and what it ends with. */
+export interface StuckSequence {
+  readonly sequence: Sequence;
+  readonly reason: FinishReason;
 }
 
 const NO_DRAFTS = new Int32Array(0);
@@ -32,7 +39,7 @@ const NO_DRAFTS = new Int32Array(0);
  */
 export class Constraints {
   private readonly progress = new Map<Sequence, Progress>();
-  private readonly stuck: Sequence[] = [];
+  private readonly stuck: StuckSequence[] = [];
   /** [ceil(vocabSize / 32)] */
   private readonly mask: Uint32Array;
 
@@ -69,8 +76,8 @@ export class Constraints {
     });
   }
 
-  /** Sets the batch's masks and lets it be sampled. Returns the sequences that nothing can follow (reused). */
-  apply(batch: ScheduledBatch): readonly Sequence[] {
+  /** Sets the batch's masks and lets it be sampled. Returns the sequences that can't go on (reused). */
+  apply(batch: ScheduledBatch): readonly StuckSequence[] {
     this.stuck.length = 0;
     if (batch.numConstrained === 0) return this.stuck;
     this.eachRow(batch, (sequence, constraint, row, numRows) => {
@@ -166,11 +173,13 @@ export class Constraints {
     numRows: number,
   ): void {
     for (let r = row; r < row + numRows; r++) {
-      const mask = matcher?.finish(r) ?? null;
-      if (mask) {
+      const mask = matcher?.finish(r);
+      if (mask && (r > row || leavesAny(sequence, mask))) {
         this.runner.setMask(r, this.withoutEarlyEnd(sequence, mask));
       } else if (r === row) {
-        this.stuck.push(sequence);
+        const reason =
+          mask === undefined ? FinishReason.error : FinishReason.stuck;
+        this.stuck.push({ sequence, reason });
         return;
       }
     }
@@ -188,6 +197,17 @@ export class Constraints {
   }
 }
 
+/** Whether the mask has one of the tokens that the request allows at all. */
+function leavesAny(
+  { request: { params } }: Sequence,
+  mask: Uint32Array,
+): boolean {
+  const { allowedTokenIds } = params;
+  return (
+    allowedTokenIds === null || allowedTokenIds.some((id) => hasBit(mask, id))
+  );
+}
+
 /** How many tokens at the output's end are the beginning of `wanted`. */
 function numMatched(
   { tokens, numTokens, numOutputTokens }: Sequence,
@@ -200,6 +220,10 @@ function numMatched(
     if (k === n) return n;
   }
   return 0;
+}
+
+function hasBit(mask: Uint32Array, id: number): boolean {
+  return (((mask[id >>> 5] ?? 0) >>> (id & 31)) & 1) === 1;
 }
 
 function setBit(mask: Uint32Array, id: number): void {

@@ -239,8 +239,10 @@ export class Engine {
 
   /** Gives a batch that waits for masks what it waits for. A sequence that can't go on ends with an error. */
   private sample(batch: ScheduledBatch): void {
-    for (const { request, choice } of this.constraints.apply(batch))
-      this.scheduler.abort(request.handle, choice, FinishReason.error);
+    for (const { sequence, reason } of this.constraints.apply(batch)) {
+      const { request, choice } = sequence;
+      this.scheduler.abort(request.handle, choice, reason);
+    }
   }
 
   private otherThan(batch: ScheduledBatch): ScheduledBatch {

@@ -136,7 +136,7 @@ export class GrammarPool {
   private find(key: string): HeldGrammar | null {
     for (const worker of this.workers) {
       const held = worker.grammars.get(key);
-      if (held && !worker.draining) return held;
+      if (held && !worker.draining && !worker.busy) return held;
     }
     return null;
   }
@@ -226,6 +226,8 @@ export class GrammarPool {
         reject(error);
       }
     }
+    // A grammar that could not be had may have taken the thread with it, on which nobody is to wait.
+    await worker.settled();
     worker.busy = worker.draining = false;
     for (const tell of done) tell();
     this.dispatch();

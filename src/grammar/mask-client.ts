@@ -50,7 +50,7 @@ export class MaskClient implements MaskSource {
 
 const NOWHERE: TokenMatcher = {
   begin: () => undefined,
-  finish: () => null,
+  finish: () => undefined,
   close: () => undefined,
 };
 
@@ -92,7 +92,7 @@ class RemoteMatcher implements TokenMatcher {
     this.ask();
   }
 
-  finish(row: number): Uint32Array | null {
+  finish(row: number): Uint32Array | null | undefined {
     const { header, tickets, masks } = this.channel;
     const deadline = performance.now() + this.timeoutMs;
     for (;;) {
@@ -107,7 +107,7 @@ class RemoteMatcher implements TokenMatcher {
         continue;
       }
       const left = deadline - performance.now();
-      if (left <= 0) return null;
+      if (left <= 0) return undefined;
       Atomics.wait(header, Header.done, done, left);
     }
   }

@@ -51,6 +51,9 @@ export class PoolWorker {
   /** Resolves when the thread, which has been told to end, has ended. */
   private ending: Promise<void> | null = null;
   private onExit: () => void = () => undefined;
+  /** Resolves when the thread, which has been started, serves its channel (or has ended). */
+  private starting: Promise<void> | null = null;
+  private onReady: () => void = () => undefined;
   private closed = false;
 
   constructor(
@@ -88,6 +91,9 @@ export class PoolWorker {
       name: `octavo-grammar-${this.index}`,
     });
     this.thread = thread;
+    this.starting = new Promise((resolve) => {
+      this.onReady = resolve;
+    });
     thread.unref();
     thread.on("message", (message: FromGrammarWorker) => this.receive(message));
     thread.on("error", (error) => this.settle(failure(error.message)));
@@ -106,11 +112,18 @@ export class PoolWorker {
       this.post({ type: "compile", grammar, spec });
     });
     if (error) throw error;
-    const ref = { channel: this.index, grammar };
+    const { eosTokenIds: endTokenIds } = this.vocabulary;
+    const ref = { channel: this.index, grammar, endTokenIds };
     const held: HeldGrammar = { key, spec, ref, numLeases: 1 };
     this.grammars.set(key, held);
     this.forgetIdle();
     return held;
+  }
+
+  /** Resolves when a thread serves the grammars in use: at once but after a compilation that took the thread with it. */
+  async settled(): Promise<void> {
+    await this.ending;
+    if (this.thread) await this.starting;
   }
 
   /** Ends the thread; resolves when it has. */
@@ -143,6 +156,7 @@ export class PoolWorker {
           this.settle(refused(paramOf(this.job.spec), message.reason));
         break;
       case "ready":
+        this.onReady();
         break;
     }
   }
@@ -177,6 +191,7 @@ export class PoolWorker {
   private replace(): void {
     this.thread = null;
     this.ending = null;
+    this.onReady();
     this.onExit();
     if (this.job)
       this.settle(failure("The grammar worker ended unexpectedly."));

@@ -89,11 +89,13 @@ export class Vocabulary {
       .sort(([a], [b]) => b.length - a.length);
   }
 
-  /** Every token's text in the byte-level alphabet, [number of tokens]. */
+  /**
+   * Every token's text in the byte-level alphabet, [vocabSize]. Padding is "": XGrammar never lets an id beyond the list
+   * follow, not even one that ends the output, and a model may well name such an id as its end of sequence.
+   */
   encoded(): string[] {
     const letters = byteAlphabet();
-    const count = this.data.starts.length - 1;
-    return Array.from({ length: count }, (_, id) => {
+    return Array.from({ length: this.data.vocabSize }, (_, id) => {
       if (this.special.has(id)) return encode(spelled(id), letters);
       const bytes = this.bytesOf(id);
       const marked = bytes.includes(SPECIAL_MARK.charCodeAt(0));

@@ -14,7 +14,7 @@ export function finishReasonOf(
   const token = sequence.tokens[sequence.numTokens - 1] as number;
   if (numOutputTokens > params.minTokens && params.stopTokenIds.includes(token))
     return FinishReason.stop;
-  if (constraint?.grammar && params.eosTokenIds.includes(token))
+  if (constraint?.grammar?.endTokenIds.includes(token))
     return FinishReason.stop;
   return reachesLength(sequence, 0, maxModelLen)
     ? FinishReason.length

@@ -127,6 +127,13 @@ export class Generation {
       this.fail(
         new OctavoError("internal_error", "The engine failed on this request."),
       );
+    else if (delta.finishReason === "stuck")
+      this.fail(
+        new OctavoError(
+          "invalid_request",
+          "The constrained output cannot go on: no token of this model spells what must come next, or allowed_token_ids leaves that token out.",
+        ),
+      );
     else if (delta.finishReason === "lost")
       this.fail(
         new OctavoError(

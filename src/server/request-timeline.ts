@@ -36,6 +36,7 @@ export interface Phases {
 const GRAVITY = [
   [FinishReason.lost, "error"],
   [FinishReason.error, "error"],
+  [FinishReason.stuck, "error"],
   [FinishReason.abort, "abort"],
   [FinishReason.length, "length"],
   [FinishReason.stop, "stop"],

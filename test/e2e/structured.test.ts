@@ -163,7 +163,7 @@ describe.skipIf(!hasShared)(
         expect(await text({ guided_regex: `y{${i}}` })).toBe("y".repeat(i));
     });
 
-    it.each<[object, string, RegExp]>([
+    it.each<[object, string | null, RegExp]>([
       [
         {
           response_format: {
@@ -183,6 +183,11 @@ describe.skipIf(!hasShared)(
         { structured_outputs: { grammar: "root ::= other" } },
         "structured_outputs.grammar",
         /"other" is not defined/,
+      ],
+      [
+        { guided_choice: ["red"], allowed_token_ids: [5] },
+        null,
+        /cannot go on.*allowed_token_ids/,
       ],
     ])("is refused with 400: %j", async (fields, param, message) => {
       const [status, { error }] = await complete(fields);

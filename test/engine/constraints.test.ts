@@ -81,7 +81,7 @@ function naive({ promptTokenIds, params, constraint }: Request, choice = 0) {
     if (start >= 0 && grammar) {
       ids = allowed(grammar.grammar, tokens.slice(start));
       if (ids.length === 0)
-        return { tokens, finish: FinishReason.error } satisfies Expected;
+        return { tokens, finish: FinishReason.stuck } satisfies Expected;
     } else if (start < 0 && freeTokens !== null && tokens.length >= freeTokens)
       ids = [nextOf(startAfter, tokens)];
     else if (start < 0 && grammar)
@@ -124,7 +124,7 @@ function constrained(
     prompt: text(3 + ((seed * 11) % 60), seed % 3),
     params: { ...ends, maxTokens: 20, seedLo: seed },
     constraint: {
-      grammar: { channel: 0, grammar },
+      grammar: { channel: 0, grammar, endTokenIds: [EOS] },
       startAfter: [],
       freeTokens: null,
     },
@@ -201,7 +201,7 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
         constrained(i, 3, {
           params: { ...constrained(i, 3).params, maxTokens: 190 },
           constraint: {
-            grammar: { channel: 0, grammar: 3 },
+            grammar: { channel: 0, grammar: 3, endTokenIds: [EOS] },
             startAfter: [7],
             freeTokens: null,
           },
@@ -215,7 +215,7 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
   });
 
   it.each([
-    ["before a grammar", { channel: 0, grammar: 1 }],
+    ["before a grammar", { channel: 0, grammar: 1, endTokenIds: [EOS] }],
     ["before free text", null],
   ])("forces the marker where its budget is spent, %s", (_, grammar) => {
     const simulation = new Simulation({ asyncScheduling }, undefined, {
@@ -247,7 +247,7 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
     simulation.run();
     expectNaive(simulation, dead);
     expectNaive(simulation, other);
-    expect(simulation.outcome(dead).finish).toBe(FinishReason.error);
+    expect(simulation.outcome(dead).finish).toBe(FinishReason.stuck);
     expect(source.numOpen).toBe(0);
   });
 
@@ -267,6 +267,55 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
     expect(tokens).toHaveLength(13);
     expect(tokens.indexOf(EOS)).toBe(12);
     expect(finish).toBe(FinishReason.stop);
+  });
+
+  it("ends with the grammar where the request itself names the end a stop token, before min_tokens", () => {
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: new ToySource(),
+    });
+    const params = {
+      ...constrained(1, 1).params,
+      eosTokenIds: [],
+      minTokens: 18,
+    };
+    const sent = simulation.add(constrained(1, 1, { params }));
+    simulation.run();
+    const { tokens, finish } = simulation.outcome(sent);
+    expect(tokens).toHaveLength(13);
+    expect(finish).toBe(FinishReason.stop);
+  });
+
+  it("ends as one that is stuck where only tokens that the request forbids may follow", () => {
+    const source = new ToySource();
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: source,
+    });
+    // The grammar begins with a multiple of 5.
+    const params = { ...constrained(1, 0).params, allowedTokenIds: [1, 2, 3] };
+    const sent = simulation.add(constrained(1, 0, { params }));
+    const other = simulation.add(constrained(2, 0));
+    simulation.run();
+    const { tokens, finish } = simulation.outcome(sent);
+    expect(tokens).toEqual([]);
+    expect(finish).toBe(FinishReason.stuck);
+    expectNaive(simulation, other);
+    expect(source.numOpen).toBe(0);
+  });
+
+  it("ends with an error where the source of masks has failed", () => {
+    const failing: MaskSource = {
+      open: () => ({
+        begin: () => undefined,
+        finish: () => undefined,
+        close: () => undefined,
+      }),
+    };
+    const simulation = new Simulation({ asyncScheduling }, undefined, {
+      masks: failing,
+    });
+    const sent = simulation.add(constrained(1, 1));
+    simulation.run();
+    expect(simulation.outcome(sent).finish).toBe(FinishReason.error);
   });
 
   it("frees the matcher of an aborted request while its row waits for a mask", () => {
@@ -314,7 +363,10 @@ describe.each([true, false])("one step ahead: %s", (asyncScheduling) => {
             const next = constrained(seed, grammar, {
               n,
               constraint: {
-                grammar: grammar === 6 ? null : { channel: 0, grammar },
+                grammar:
+                  grammar === 6
+                    ? null
+                    : { channel: 0, grammar, endTokenIds: [EOS] },
                 startAfter: grammar === 6 ? [90] : startAfter,
                 freeTokens: free,
               },

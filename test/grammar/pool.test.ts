@@ -61,7 +61,8 @@ function allowed(
   return idsOf(matcher.finish(3));
 }
 
-function idsOf(mask: Uint32Array | null): number[] | null {
+function idsOf(mask: Uint32Array | null | undefined): number[] | null {
+  expect(mask).toBeDefined();
   if (!mask) return null;
   const ids: number[] = [];
   for (let id = 0; id < VOCAB; id++)
@@ -97,6 +98,18 @@ describe("a grammar in the pool", () => {
     const wrong = client.open(lease.ref);
     expect(allowed(wrong, "q")).toBeNull();
     for (const each of [matcher, other, wrong]) each.close();
+  });
+
+  it("ends with a token that the tokenizer does not have", async () => {
+    const padding = VOCAB - 1;
+    const { pool, client } = makePool({
+      vocabulary: () => vocabularyOf(tokenizer, VOCAB, [padding]),
+    });
+    const lease = await pool.acquire(choice("abc"));
+    expect(lease.ref.endTokenIds).toEqual([padding]);
+    const matcher = client.open(lease.ref);
+    expect(allowed(matcher, "abc")).toEqual([padding]);
+    expect(allowed(matcher, "abc", [padding])).toBeNull();
   });
 
   it("keeps the text well-formed UTF-8, and special tokens out of an EBNF grammar", async () => {
@@ -168,6 +181,22 @@ describe("a grammar that can't be had", () => {
     expect(allowed(client.open(next.ref), "")).toEqual([byte("a")]);
   });
 
+  it("takes no other with it that is asked for at the same time or afterwards", async () => {
+    const { pool, client } = makePool({ maxWorkers: 1 });
+    const first = await pool.acquire(digits);
+    const bad: GrammarSpec = { kind: "ebnf", grammar: "root ::= (", param: "" };
+    const [good, refusal] = [pool.acquire(choice("b")), pool.acquire(bad)];
+    first.release();
+    await expect(refusal).rejects.toThrow(/parser error/);
+    // The engine waits for masks without turns of this thread's event loop, on which a worker is replaced.
+    const lease = await good;
+    expect(allowed(client.open(lease.ref), "")).toEqual([byte("b")]);
+    lease.release();
+    await expect(pool.acquire(bad)).rejects.toThrow(/parser error/);
+    const again = await pool.acquire(choice("b"));
+    expect(allowed(client.open(again.ref), "")).toEqual([byte("b")]);
+  });
+
   it("is given up when it takes too long", async () => {
     const { pool } = makePool({ timeoutMs: 1 });
     await expect(pool.acquire(digits)).rejects.toMatchObject({
@@ -190,6 +219,16 @@ describe("a grammar that can't be had", () => {
 });
 
 describe("one worker", () => {
+  it("hands nothing out while it compiles", async () => {
+    const { pool } = makePool({ maxWorkers: 2 });
+    const first = await pool.acquire(digits);
+    first.release();
+    const compiling = pool.acquire(choice("b"));
+    const again = await pool.acquire(digits);
+    expect((await compiling).ref.channel).toBe(first.ref.channel);
+    expect(again.ref.channel).not.toBe(first.ref.channel);
+  });
+
   it("compiles for the next only when nobody uses it, in order", async () => {
     const { pool } = makePool({ maxWorkers: 1 });
     const first = await pool.acquire(digits);

@@ -69,6 +69,17 @@ const COMPLETIONS: readonly object[] = [
     structured_outputs: { grammar: 'root ::= "<" w ">"\nw ::= [a-z] [^a]?' },
   },
   { prompt: "a", max_tokens: 4, guided_json: SCHEMA, stream: true },
+  {
+    prompt: ["a", "b"],
+    n: 2,
+    max_tokens: 8,
+    guided_choice: ["ab", "cd"],
+    allowed_token_ids: [97, 98, 99, 100, 257],
+    bad_words: ["a"],
+    min_tokens: 4,
+    stop_token_ids: [257],
+    logprobs: 1,
+  },
 ];
 
 const CHAT: readonly object[] = [
