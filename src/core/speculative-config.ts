@@ -156,7 +156,8 @@ function promptLookup(
 function suffixFields(
   reader: FieldReader,
 ): Omit<SuffixConfig, "method" | "adaptive"> {
-  const depth = reader.integer("suffix_decoding_max_tree_depth", 1, 1024, 24);
+  // Two tokens that match and a draft.
+  const depth = reader.integer("suffix_decoding_max_tree_depth", 3, 1024, 24);
   return {
     suffixDecodingMaxTreeDepth: depth,
     numSpeculativeTokens: numTokens(
