@@ -1,5 +1,6 @@
 import { now, type EngineConfig } from "../../src/core/config.js";
 import { OctavoError } from "../../src/core/errors.js";
+import { EventKind, readEvents } from "../../src/core/events.js";
 import { FINISH_REASON_NAMES } from "../../src/core/request.js";
 import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
 import type { EngineInfo, FinishedChoice } from "../../src/engine/messages.js";
@@ -35,6 +36,8 @@ export interface RunOptions {
   ignoreEos: boolean;
   seed: number;
   onFinished?: (done: number, total: number) => void;
+  /** Every generated token, with the index of its request. */
+  onToken?: (index: number, token: number) => void;
 }
 
 /** The engine without server, thread or text: what a request costs below HTTP. */
@@ -72,6 +75,7 @@ export class InProcessEngine {
    */
   run(requests: readonly BenchRequest[], options: RunOptions): Run {
     const { engine } = this.started;
+    const { onToken } = options;
     this.checkLengths(requests);
     const first = this.lastHandle + 1;
     const start = now();
@@ -85,6 +89,10 @@ export class InProcessEngine {
       const result = engine.step();
       if (!result) continue;
       if (result.stats.iterationTokens > 0) steps++;
+      if (onToken)
+        readEvents(result.events.toMessage(), ({ handle, kind, token }) => {
+          if (kind === EventKind.token) onToken(handle - first, token);
+        });
       for (const finished of result.finished) {
         const index = finished.handle - first;
         timings[index] = timingOf(requests[index], finished, start);

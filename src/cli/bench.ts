@@ -7,6 +7,7 @@ import {
 } from "../../bench/engine/command.js";
 import { deviceBenchCommand } from "../../bench/device/command.js";
 import { kernelBenchCommand } from "../../bench/kernels/command.js";
+import { peerBenchCommand } from "../../bench/peers/command.js";
 import { serveBenchCommand } from "../../bench/serve/command.js";
 import { serverBenchCommand } from "../../bench/server/command.js";
 
@@ -32,5 +33,6 @@ export function benchCommand(): Command {
   bench.addCommand(kernelBenchCommand());
   bench.addCommand(deviceBenchCommand());
   bench.addCommand(serverBenchCommand());
+  bench.addCommand(peerBenchCommand());
   return bench;
 }
