@@ -83,6 +83,6 @@ export function machineLines(machine: Machine, seed: number): string[] {
         ]
       : []),
     `Device: ${machine.device} (${machine.processor}, ${machine.isa}, ${machine.threads} threads of ${machine.logicalCores} logical cores); octavo ${versions.octavo}, node ${versions.node}; seed ${seed}`,
-    `Ceilings, measured in this run: read ${(ceilings.readBytesPerSecond / 1e9).toFixed(1)} GB/s, f32 multiply-add ${(ceilings.flopPerSecond / 1e9).toFixed(0)} GFLOP/s`,
+    `Ceilings, measured in this run: read ${(ceilings.readBytesPerSecond / 1e9).toFixed(1)} GB/s, f32 multiply-add ${(ceilings.flopPerSecond / 1e9).toFixed(0)} GFLOP/s, int8 multiply-add ${(ceilings.int8OpPerSecond / 1e9).toFixed(0)} GOP/s`,
   ];
 }

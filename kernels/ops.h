@@ -56,6 +56,8 @@ struct OpenOptions {
   int32_t numLinears;
   const AttentionShape* attentions;
   int32_t numAttentions;
+  // 1: reference and cpu round the inputs of INT4 linears to 8 bits (int8_activations.h).
+  int32_t int8Activations;
 };
 
 // A tensor in host memory (usually a mapped file: may be unaligned for its type, valid until the context

@@ -35,6 +35,8 @@ OpBenchSpec readOpBench(const Field& field) {
   spec.headDim = optional(field.get("headDim"), 0);
   spec.contextLen = optional(field.get("contextLen"), 0);
   spec.queryLen = optional(field.get("queryLen"), 1);
+  const Field cpuActivations = field.get("cpuActivations");
+  if (!cpuActivations.isNull()) spec.int8Activations = cpuActivations.oneOf({"f32", "int8"}) == 1;
   const Field kvCacheDtype = field.get("kvCacheDtype"), topKTopP = field.get("topKTopP");
   if (!kvCacheDtype.isNull()) spec.kvDType = kKvTypes[kvCacheDtype.oneOf({"f32", "f16"})];
   spec.vocabSize = optional(field.get("vocabSize"), 0);
@@ -81,6 +83,7 @@ Napi::Value runMeasureCeilings(const Napi::CallbackInfo& info) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("readBytesPerSecond", Napi::Number::New(env, ceilings.readBytesPerSecond));
     object.Set("flopPerSecond", Napi::Number::New(env, ceilings.flopPerSecond));
+    object.Set("int8OpPerSecond", Napi::Number::New(env, ceilings.int8OpPerSecond));
     object.Set("threads", Napi::Number::New(env, ceilings.threads));
     return object;
   });

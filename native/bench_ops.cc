@@ -114,6 +114,7 @@ std::unique_ptr<Device> open(const std::string& name, const OpBenchSpec& spec, i
   options.linears = &linear;
   options.numLinears = spec.op == "linear";
   options.attentions = &attention;
+  options.int8Activations = spec.int8Activations;
   options.numAttentions = spec.op == "attention" || spec.op == "rope_store_kv";
   char error[256] = "";
   Context* context = ops.open(&options, error, sizeof(error));

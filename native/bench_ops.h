@@ -25,6 +25,7 @@ struct OpBenchSpec {
   int32_t numHeads = 0, numKvHeads = 0, headDim = 0;  // attention, rope_store_kv
   int32_t contextLen = 0;  // attention: positions of each sequence, the new included
   int32_t queryLen = 1;    // attention: new tokens of each sequence
+  bool int8Activations = false;  // linear: cpuActivations "int8"
   DType kvDType = DType::F32;
   int32_t vocabSize = 0;  // sample
   bool topKTopP = false;  // sample: temperature 1, top-k 50, top-p 0.9 instead of greedy

@@ -101,7 +101,7 @@ Runner::Slot& Runner::slotAt(int32_t slot, const char* method) {
 }
 
 std::shared_ptr<Device> Runner::openDevice() const {
-  const Shapes shapes(spec_.program, spec_.sizes, spec_.threads);
+  const Shapes shapes(spec_.program, spec_.sizes, spec_.threads, spec_.int8Activations);
   char error[256] = "";
   Context* context = ops_.open(&shapes.options(), error, sizeof(error));
   if (!context) fail(code::kDevice, "device ", spec_.device, " did not open: ", error);

@@ -4,7 +4,7 @@
 
 namespace octavo {
 
-Shapes::Shapes(const Program& program, const RunnerSizes& sizes, int32_t threads) {
+Shapes::Shapes(const Program& program, const RunnerSizes& sizes, int32_t threads, bool int8Activations) {
   for (const LinearPlan& linear : program.linears) {
     const auto same = [&](const LinearShape& shape) {
       return shape.n == linear.n && shape.k == linear.k && shape.siluMulPairs == int(linear.siluMulPairs);
@@ -32,6 +32,7 @@ Shapes::Shapes(const Program& program, const RunnerSizes& sizes, int32_t threads
   options_.numLinears = static_cast<int32_t>(linears_.size());
   options_.attentions = attentions_.data();
   options_.numAttentions = static_cast<int32_t>(attentions_.size());
+  options_.int8Activations = int8Activations;
 }
 
 size_t scratchBytes(const Ops& ops, const Program& program, const RunnerSizes& sizes) {

@@ -12,7 +12,7 @@ namespace octavo {
 class Shapes {
  public:
   // `program` has been validated.
-  Shapes(const Program& program, const RunnerSizes& sizes, int32_t threads);
+  Shapes(const Program& program, const RunnerSizes& sizes, int32_t threads, bool int8Activations = false);
   Shapes(const Shapes&) = delete;
   Shapes& operator=(const Shapes&) = delete;
 

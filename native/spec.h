@@ -27,6 +27,7 @@ struct RunnerSpec {
   std::vector<std::string> files;
   RunnerSizes sizes;
   DType kvCacheDtype = DType::F32;
+  bool int8Activations = false;  // cpuActivations "int8"
   bool keepLogits = false;
   uint32_t dummySeed = 0;
   // Rows of the graphs to be captured for decoding, ascending; backends without graphs take no notice.

@@ -212,6 +212,7 @@ RunnerSpec readSpec(const Field& field) {
   }
   spec.sizes = readSizes(field.get("sizes"));
   spec.kvCacheDtype = kKvTypes[field.get("kvCacheDtype").oneOf({"f32", "f16"})];
+  spec.int8Activations = field.get("cpuActivations").oneOf({"f32", "int8"}) == 1;
   spec.keepLogits = field.get("keepLogits").boolean();
   const int64_t seed = field.get("dummySeed").int64();
   checkRange(seed, 0, std::numeric_limits<uint32_t>::max(), "spec.dummySeed");

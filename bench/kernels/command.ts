@@ -46,11 +46,12 @@ export function kernelBenchCommand(): Command {
     .option("--threads <n>", "0: one per physical core", integer(0, 1024), 0)
     .addOption(listOption("--ops <list>", "which ops", OPS, [...OPS]))
     .addOption(
-      listOption("--schemes <list>", "weights of linears", SCHEMES, [
-        "int4",
-        "f16",
-        "f32",
-      ]),
+      listOption(
+        "--schemes <list>",
+        "weights of linears (int4-a8: inputs of 8 bits)",
+        SCHEMES,
+        ["int4-a8", "int4", "f16", "f32"],
+      ),
     )
     .option("--group-size <n>", "of int4", integer(8, 4096), 128)
     .addOption(

@@ -17,7 +17,8 @@ export const OPS = [
   "sample",
 ] as const;
 export type OpName = (typeof OPS)[number];
-export const SCHEMES = ["int4", "f16", "bf16", "f32"] as const;
+/** Weights of linears; int4-a8: int4 with inputs rounded to 8 bits. */
+export const SCHEMES = ["int4-a8", "int4", "f16", "bf16", "f32"] as const;
 export type Scheme = (typeof SCHEMES)[number];
 
 export interface KernelBenchOptions {
@@ -51,7 +52,9 @@ export interface KernelFigures {
   flopPerSecond: number;
   /** Of the ceilings; more than 1 of the read bandwidth means that the data lay in a cache. */
   readShare: number;
+  /** Of the multiply-add rate of f32, or of bytes where `int8`. */
   flopShare: number;
+  int8: boolean;
   /** max(bytes / read bandwidth, flop / multiply-add rate) / time. */
   floorShare: number;
   /** Against the reference backend, relative RMS (sample: share of other tokens). */
@@ -150,7 +153,8 @@ class Bench {
     const { groupSize, rows } = this.options;
     const { k, n, epilogue } = layer;
     const columns = epilogue === "silu_mul" ? 16 : 8;
-    if (scheme === "int4" && (k % groupSize !== 0 || n % columns !== 0)) {
+    const isInt4 = scheme === "int4" || scheme === "int4-a8";
+    if (isInt4 && (k % groupSize !== 0 || n % columns !== 0)) {
       this.result.notes.push(
         `${layer.layer} (${k} x ${n}) is left out in int4: groups of ${groupSize} must divide ${k}, and ${columns} must divide ${n}`,
       );
@@ -158,17 +162,20 @@ class Bench {
     }
     this.measure(`${layer.layer} ${this.schemeName(scheme)}`, rows, {
       op: "linear",
-      scheme,
+      scheme: isInt4 ? "int4" : scheme,
+      cpuActivations: scheme === "int4-a8" ? "int8" : "f32",
       k,
       n,
       epilogue,
-      ...(scheme === "int4" && { groupSize }),
+      ...(isInt4 && { groupSize }),
     });
     return true;
   }
 
   private schemeName(scheme: Scheme): string {
-    return scheme === "int4" ? `int4 g${this.options.groupSize}` : scheme;
+    const group = `g${this.options.groupSize}`;
+    if (scheme === "int4-a8") return `int4 ${group} a8`;
+    return scheme === "int4" ? `int4 ${group}` : scheme;
   }
 
   private pass(scheme: Scheme, layers: readonly LinearShape[]): void {
@@ -271,6 +278,7 @@ class Bench {
       variant,
       measured,
       this.machine,
+      spec.cpuActivations === "int8",
     )) {
       this.result.kernels.push(figures);
       this.print(formatKernel(figures));
@@ -283,7 +291,7 @@ class Bench {
     this.print("All linears of one forward pass:");
     for (const { scheme, rows, seconds, floorShare, tokensPerSecond } of passes)
       this.print(
-        `  ${scheme.padEnd(10)} rows ${String(rows).padStart(4)}  ${(seconds * 1e3).toFixed(2).padStart(9)} ms  ${(floorShare * 100).toFixed(0).padStart(4)} % of the floor  ${tokensPerSecond.toFixed(1).padStart(8)} tok/s`,
+        `  ${scheme.padEnd(12)} rows ${String(rows).padStart(4)}  ${(seconds * 1e3).toFixed(2).padStart(9)} ms  ${(floorShare * 100).toFixed(0).padStart(4)} % of the floor  ${tokensPerSecond.toFixed(1).padStart(8)} tok/s`,
       );
   }
 }
@@ -294,8 +302,12 @@ export function kernelFigures(
   variant: string,
   measured: OpBenchResult,
   { ceilings }: Pick<Machine, "ceilings">,
+  int8 = false,
 ): KernelFigures[] {
-  const { readBytesPerSecond, flopPerSecond } = ceilings;
+  const { readBytesPerSecond } = ceilings;
+  const flopPerSecond = int8
+    ? ceilings.int8OpPerSecond
+    : ceilings.flopPerSecond;
   return measured.rows.map((row) => {
     const time = row.medianSeconds;
     const floor = Math.max(
@@ -310,13 +322,14 @@ export function kernelFigures(
       flopPerSecond: row.flop / time,
       readShare: row.bytes / time / readBytesPerSecond,
       flopShare: row.flop / time / flopPerSecond,
+      int8,
       floorShare: floor / time,
       error: measured.error,
     };
   });
 }
 
-const HEADER = `${"op".padEnd(14)}${"variant".padEnd(31)}${"rows".padStart(5)}${"us".padStart(11)}${"GB/s".padStart(8)}${"% read".padStart(8)}${"GFLOP/s".padStart(9)}${"% FMA".padStart(7)}${"% floor".padStart(9)}${"error".padStart(9)}`;
+const HEADER = `${"op".padEnd(14)}${"variant".padEnd(31)}${"rows".padStart(5)}${"us".padStart(11)}${"GB/s".padStart(8)}${"% read".padStart(8)}${"GFLOP/s".padStart(9)}${"% MAC".padStart(7)}${"% floor".padStart(9)}${"error".padStart(9)}`;
 
 function formatKernel(figures: KernelFigures): string {
   const percent = (share: number): string => (share * 100).toFixed(0);

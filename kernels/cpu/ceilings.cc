@@ -1,5 +1,5 @@
 // What this machine can do at most, measured: the figures that every kernel bench is a share of. Reads of
-// memory far larger than any cache, and multiply-adds that never leave the registers.
+// memory far larger than any cache, and multiply-adds, of f32 and of bytes, that never leave the registers.
 #include <algorithm>
 #include <chrono>
 
@@ -42,9 +42,30 @@ float multiplyAdd(int64_t rounds, int* lanesOfOne) {
   return lanes[0];
 }
 
+// rounds * 8 * kChains dot products of all lanes' bytes, made 32-bit as often as the 8-bit matmul does.
+float multiplyAddBytes(int64_t rounds, int* productsOfOne) {
+  const I codes = setInt(0x0f0e0d0c);
+  I values = setInt(0x01020304);
+  I totals[kChains];
+  for (I& total : totals) total = zeroInt();
+  for (int64_t i = 0; i < rounds; ++i) {
+    I sums[kChains];
+    for (int c = 0; c < kChains; ++c) sums[c] = setInt(c);  // chains that differ: none can be left out
+    values = andInt(addInt(values, codes), setInt(0x7f7f7f7f));
+    for (int step = 0; step < 8; ++step)
+      for (int c = 0; c < kChains; ++c) sums[c] = dotBytes(sums[c], codes, values);
+    for (int c = 0; c < kChains; ++c) totals[c] = addInt(totals[c], laneSums(sums[c]));
+  }
+  I all = zeroInt();
+  for (const I& total : totals) all = addInt(all, total);
+  *productsOfOne = 8 * kChains * kLanes * 4;
+  return static_cast<float>(sumOfLanes(all));
+}
+
 }  // namespace
 }  // namespace octavo::cpu::OCTAVO_ISA
 #else
+#define OCTAVO_VNNI
 #define OCTAVO_KERNEL_FILE "ceilings.cc"
 #include "foreach_isa.h"
 
@@ -95,17 +116,21 @@ bool measureCpuCeilings(int threads, double seconds, CpuCeilings* ceilings) {
   });
   ceilings->readBytesPerSecond = static_cast<double>(kReadFloats * sizeof(float)) / readTime;
 
-  const auto multiply = OCTAVO_SELECT(isa, multiplyAdd);
-  const int64_t items = int64_t(pool.threads()) * 16;
-  std::atomic<int> lanes{0};
-  const double multiplyTime = bestTime(seconds, [&] {
-    pool.run(items, [&](int64_t, int thread) {
-      int wide = 0;
-      results[static_cast<size_t>(thread)] += multiply(kRounds, &wide);
-      lanes.store(wide, std::memory_order_relaxed);
+  // Operations a second of a kernel that says how many multiply-adds one of its rounds is.
+  const auto rate = [&](float (*kernel)(int64_t, int*), int64_t rounds) {
+    const int64_t items = int64_t(pool.threads()) * 16;
+    std::atomic<int> ofOne{0};
+    const double time = bestTime(seconds, [&] {
+      pool.run(items, [&](int64_t, int thread) {
+        int count = 0;
+        results[static_cast<size_t>(thread)] += kernel(rounds, &count);
+        ofOne.store(count, std::memory_order_relaxed);
+      });
     });
-  });
-  ceilings->flopPerSecond = 2.0 * static_cast<double>(items * kRounds) * lanes.load() / multiplyTime;
+    return 2.0 * static_cast<double>(items * rounds) * ofOne.load() / time;
+  };
+  ceilings->flopPerSecond = rate(OCTAVO_SELECT(isa, multiplyAdd), kRounds);
+  ceilings->int8OpPerSecond = rate(OCTAVO_SELECT(isa, multiplyAddBytes), kRounds / 8);
   ceilings->threads = pool.threads();
   return true;
 }

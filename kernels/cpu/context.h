@@ -1,6 +1,7 @@
 // The cpu backend's own state: the pool, the instruction set, and scratch for each thread, all taken at open.
 #pragma once
 #include "../host.h"
+#include "int8_rows.h"
 #include "isa.h"
 #include "thread_pool.h"
 
@@ -18,6 +19,7 @@ struct CpuContext : Context {
   size_t sampleBytes = 0;
   Buffer<unsigned char> sampleMemory;
   Buffer<int32_t> tileStart;  // [maxSeqs + 1], of attention
+  Int8Rows int8Rows;
   Isa isa = Isa::Generic;
   ThreadPool pool;
   size_t scratchBytes = 0;
@@ -47,6 +49,7 @@ void forRows(CpuContext* context, int64_t rows, int64_t workPerRow, const Body& 
 }
 
 size_t linearScratchBytes();
+size_t linearInt8ScratchBytes();
 size_t attentionScratchBytes();
 size_t sampleScratchBytes(const OpenOptions& options);
 

@@ -19,7 +19,7 @@ Isa bestIsa() {
 #if defined(OCTAVO_X86)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return Isa::Avx512;
+    return __builtin_cpu_supports("avx512vnni") ? Isa::Avx512Vnni : Isa::Avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
     return Isa::Avx2;
 #endif
@@ -28,7 +28,7 @@ Isa bestIsa() {
 
 std::atomic<int> forcedIsa{-1};
 
-const char* const kIsaNames[] = {"generic", "avx2", "avx512"};
+const char* const kIsaNames[] = {"generic", "avx2", "avx512", "avx512vnni"};
 
 #if defined(__linux__)
 

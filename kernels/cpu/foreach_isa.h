@@ -14,6 +14,9 @@
 //   the op, which calls OCTAVO_SELECT(isa, kernel)(arguments)
 //   #endif
 //
+// A file that defines OCTAVO_VNNI before including this is compiled for Isa::Avx512Vnni as well; others run
+// their Avx512 kernels there.
+//
 // No lambdas in kernels: GCC compiles those without the instruction set. Long kernels have a header of their
 // own.
 #include <cmath>
@@ -73,10 +76,36 @@
 #pragma GCC pop_options
 #endif
 
+#ifdef OCTAVO_VNNI
+#ifdef __clang__
+#pragma clang attribute push(                                                                     \
+    __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))),      \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#endif
+#define OCTAVO_ISA avx512vnni
+#include "simd_avx512vnni.h"
+#include "simd_math.h"
+#include OCTAVO_KERNEL_FILE
+#undef OCTAVO_ISA
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#define OCTAVO_SELECT(isa, kernel)                               \
+  ((isa) == ::octavo::cpu::Isa::Avx512Vnni ? &avx512vnni::kernel \
+   : (isa) == ::octavo::cpu::Isa::Avx512   ? &avx512::kernel     \
+   : (isa) == ::octavo::cpu::Isa::Avx2     ? &avx2::kernel       \
+                                           : &generic::kernel)
+#else
 #define OCTAVO_SELECT(isa, kernel)                       \
-  ((isa) == ::octavo::cpu::Isa::Avx512 ? &avx512::kernel \
+  ((isa) >= ::octavo::cpu::Isa::Avx512 ? &avx512::kernel \
    : (isa) == ::octavo::cpu::Isa::Avx2 ? &avx2::kernel   \
                                        : &generic::kernel)
+#endif
 #else
 #define OCTAVO_SELECT(isa, kernel) (static_cast<void>(isa), &generic::kernel)
 #endif

@@ -7,7 +7,8 @@
 
 namespace octavo::cpu {
 
-enum class Isa : int { Generic = 0, Avx2 = 1, Avx512 = 2 };
+// Each has what those before it have. Avx512Vnni: Avx512 with dot products of bytes.
+enum class Isa : int { Generic = 0, Avx2 = 1, Avx512 = 2, Avx512Vnni = 3 };
 
 // The best that the processor has, or what cpuForceIsa() asked for.
 Isa currentIsa();

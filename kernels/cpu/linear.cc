@@ -27,16 +27,6 @@ struct BlockScratch {
   alignas(64) float chain[kPanelsPerItem * kBlockRows * kPanel];  // INT4: within a group
 };
 
-// Rows [first, first + rows) and panels [firstPanel, lastPanel) of one call.
-struct Item {
-  const CpuLinear* weight;
-  Rows in, out;
-  Epilogue epilogue;
-  int64_t first;
-  int rows;
-  int64_t firstPanel, lastPanel;
-};
-
 }  // namespace
 }  // namespace octavo::cpu
 
@@ -55,6 +45,7 @@ int linear(Context* base, const LinearArgs* args) {
   if ((args->epilogue == Epilogue::SiluMul) != weight.siluMulPairs)
     return context->fail("linear: epilogue SiluMul goes with weights loaded as siluMulPairs");
   if (args->rows <= 0) return 0;
+  if (weight.type == PanelType::Int4 && context->options.int8Activations) return linearInt8(context, args);
   const auto directRows = OCTAVO_SELECT(context->isa, maxDirectRows)();
   const auto direct = OCTAVO_SELECT(context->isa, linearDirect);
   const auto blocked = OCTAVO_SELECT(context->isa, linearBlocked);
@@ -63,7 +54,7 @@ int linear(Context* base, const LinearArgs* args) {
   const int64_t panelsPerItem = args->rows >= 24 ? kPanelsPerItem : 1;
   const int64_t panelItems = (weight.panels + panelsPerItem - 1) / panelsPerItem;
   const auto compute = [&](int64_t index, int thread) {
-    Item item{&weight, args->in, args->out, args->epilogue, 0, 0, 0, 0};
+    LinearItem item{&weight, args->in, args->out, args->epilogue, 0, 0, 0, 0};
     item.first = index / panelItems * kBlockRows;
     item.rows = static_cast<int>(args->rows - item.first < kBlockRows ? args->rows - item.first : kBlockRows);
     item.firstPanel = index % panelItems * panelsPerItem;

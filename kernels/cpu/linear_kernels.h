@@ -1,4 +1,5 @@
 // The matmul kernels of linear.cc, compiled once per instruction set.
+#include "linear_panel.h"
 
 namespace octavo::cpu::OCTAVO_ISA {
 namespace {
@@ -22,9 +23,12 @@ inline V codeWithMagic(I word, int i) {
   return bitsToV(maskOr(word, setInt(15 << (4 * i)), setInt((127 + 23 - 4 * i) << 23)));
 }
 
-inline V loadScale(const CpuLinear& weight, const unsigned char* record, int vector) {
-  if (weight.halfScales) return loadHalf(reinterpret_cast<const uint16_t*>(record) + vector * kLanes);
-  return load(reinterpret_cast<const float*>(record) + vector * kLanes);
+// Where the codes of inputs 0..7 of a word are: in the word or in its upper half, and as which nibble.
+constexpr bool inUpperHalf(int input) {
+  return input % 4 >= 2;
+}
+constexpr int nibbleOf(int input) {
+  return input % 2 * 2 + input / 4;
 }
 
 // Codes of one group: subtrahends by nibble position, and where the words start.
@@ -32,15 +36,19 @@ struct Group {
   V subtrahend[4][kVectors];
   const uint32_t* words;
 
-  Group(const CpuLinear& weight, const unsigned char* record) {
-    const unsigned char* zeros = record + weight.scaleBytes();
+  Group(const CpuLinear& weight, const unsigned char* panel, int64_t group)
+      : words(groupWords(weight, panel, group)) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const V zero = loadByte(zeros + v * kLanes);
+      const V zero = loadZero(weight, panel, group, v);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) subtrahend[i][v] = add(zero, set1(magic(i)));
     }
-    words = reinterpret_cast<const uint32_t*>(zeros + kPanel);
+  }
+
+  // q - zero of an input, from its half of a word.
+  V weight(I half, int input, int vector) const {
+    return sub(codeWithMagic(half, nibbleOf(input)), subtrahend[nibbleOf(input)][vector]);
   }
 };
 
@@ -51,35 +59,10 @@ inline V loadWeights(const unsigned char* panel, int64_t index) {
   return kType == PanelType::F16 ? loadHalf(half) : loadBf16(half);
 }
 
-// Bias and epilogue of `count` rows [count][32] from row `first` on; totals are overwritten.
-void finish(const Item& item, int64_t p, int64_t first, int count, float* totals) {
-  const CpuLinear& weight = *item.weight;
-  const float* bias = weight.bias.data() + p * kPanel;
-  const int64_t width = weight.siluMulPairs ? weight.n / 2 : weight.n;
-  const int64_t column = p * (weight.siluMulPairs ? kPanel / 2 : kPanel);
-  const int64_t room = width - column;
-  for (int r = 0; r < count; ++r) {
-    float* total = totals + r * kPanel;
-    float* out = rowOf(item.out, first + r) + column;
-    for (int v = 0; v < kPanel; v += kLanes) store(total + v, add(load(total + v), load(bias + v)));
-    if (weight.siluMulPairs) {
-      for (int v = 0; v < kPanel / 2; v += kLanes)
-        store(total + v, mul(silu(load(total + v)), load(total + kPanel / 2 + v)));
-    }
-    const int columns = weight.siluMulPairs ? kPanel / 2 : kPanel;
-    const int64_t valid = room < columns ? room : columns;
-    if (item.epilogue == Epilogue::Add) {
-      for (int64_t c = 0; c < valid; ++c) out[c] += total[c];
-    } else {
-      std::memcpy(out, total, static_cast<size_t>(valid) * sizeof(float));
-    }
-  }
-}
-
 // ---- direct: kRows rows from row `first` on, one panel ----
 
 template <int kRows, PanelType kType>
-void directDense(const Item& item, int64_t first, const unsigned char* panel, float* totals) {
+void directDense(const LinearItem& item, int64_t first, const unsigned char* panel, float* totals) {
   const float* x[kRows];
   V sum[kRows][kVectors];
 #pragma GCC unroll 8
@@ -103,15 +86,18 @@ void directDense(const Item& item, int64_t first, const unsigned char* panel, fl
   }
 }
 
-// Adds four inputs (nibbles 0..3 of `word`) times their weights.
+// Adds the eight inputs of `word` from input k on, times their weights.
 template <int kRows>
-inline void addFourCodes(const Group& group, const I (&word)[kVectors], const float* const (&x)[kRows],
-                         int64_t k, V (&sum)[kRows][kVectors]) {
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
+inline void addEightCodes(const Group& group, const I (&word)[kVectors], const float* const (&x)[kRows],
+                          int64_t k, V (&sum)[kRows][kVectors]) {
+  I upper[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) upper[v] = shiftRight<16>(word[v]);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const V w = sub(codeWithMagic(word[v], i), group.subtrahend[i][v]);
+      const V w = group.weight(inUpperHalf(i) ? upper[v] : word[v], i, v);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) sum[r][v] = fma(set1(x[r][k + i]), w, sum[r][v]);
     }
@@ -124,9 +110,8 @@ void addLastCodes(const Group& group, const uint32_t* words, const float* const 
                   int count, V (&sum)[kRows][kVectors]) {
   for (int i = 0; i < count; ++i) {
     for (int v = 0; v < kVectors; ++v) {
-      I word = loadInt(words + v * kLanes);
-      for (int shift = 0; shift < i; ++shift) word = shiftRight<4>(word);
-      const V w = sub(codeWithMagic(word, 0), group.subtrahend[0][v]);
+      const I word = loadInt(words + v * kLanes);
+      const V w = group.weight(inUpperHalf(i) ? shiftRight<16>(word) : word, i, v);
       for (int r = 0; r < kRows; ++r) sum[r][v] = fma(set1(x[r][k + i]), w, sum[r][v]);
     }
   }
@@ -134,15 +119,15 @@ void addLastCodes(const Group& group, const uint32_t* words, const float* const 
 
 // totals are zero.
 template <int kRows>
-void directInt4(const Item& item, int64_t first, const unsigned char* panel, float* totals) {
+void directInt4(const LinearItem& item, int64_t first, const unsigned char* panel, float* totals) {
   const CpuLinear& weight = *item.weight;
   const float* x[kRows];
   for (int r = 0; r < kRows; ++r) x[r] = rowOf(item.in, first + r);
   const int64_t fullWords = weight.groupSize / 8;
   const int rest = static_cast<int>(weight.groupSize % 8);
   int64_t k = 0;
-  for (const unsigned char* record = panel; k < weight.k; record += weight.groupBytes()) {
-    const Group group(weight, record);
+  for (int64_t g = 0; g < weight.groups; ++g) {
+    const Group group(weight, panel, g);
     V sum[kRows][kVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -154,16 +139,13 @@ void directInt4(const Item& item, int64_t first, const unsigned char* panel, flo
       I word[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) word[v] = loadInt(words + v * kLanes);
-      addFourCodes<kRows>(group, word, x, k, sum);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) word[v] = shiftRight<16>(word[v]);
-      addFourCodes<kRows>(group, word, x, k + 4, sum);
+      addEightCodes<kRows>(group, word, x, k, sum);
     }
     if (rest) addLastCodes<kRows>(group, words, x, k, rest, sum);
     k += rest;
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const V scale = loadScale(weight, record, v);
+      const V scale = loadScale(weight, panel, g, v);
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) {
         float* total = totals + r * kPanel + v * kLanes;
@@ -175,7 +157,7 @@ void directInt4(const Item& item, int64_t first, const unsigned char* panel, flo
 
 // Rows [first, first + kRows) of one panel.
 template <int kRows>
-void directRows(const Item& item, int64_t p, int64_t first) {
+void directRows(const LinearItem& item, int64_t p, int64_t first) {
   alignas(64) float totals[kRows * kPanel] = {};
   const unsigned char* panel = item.weight->panel(p);
   switch (item.weight->type) {
@@ -197,14 +179,14 @@ void directRows(const Item& item, int64_t p, int64_t first) {
 
 // `rows` of them, or kRows if there are more.
 template <int kRows>
-void directUpTo(const Item& item, int64_t p, int64_t first, int64_t rows) {
+void directUpTo(const LinearItem& item, int64_t p, int64_t first, int64_t rows) {
   if constexpr (kRows > 1) {
     if (rows < kRows) return directUpTo<kRows - 1>(item, p, first, rows);
   }
   directRows<kRows>(item, p, first);
 }
 
-void linearDirect(const Item& item) {
+void linearDirect(const LinearItem& item) {
   for (int64_t p = item.firstPanel; p < item.lastPanel; ++p) {
     for (int64_t r = 0; r < item.rows; r += kDirectRows)
       directUpTo<kDirectRows>(item, p, item.first + r, item.rows - r);
@@ -231,15 +213,12 @@ void unpackInt4(const Group& group, int64_t offset, int count, float* weights) {
       const int last = count - i < 8 ? count - i : 8;
       for (int c = 0; c < kMicroVectors; ++c) {
         const int v = strip * kMicroVectors + c;
-        I word = loadInt(group.words + (offset + i) / 8 * kPanel + v * kLanes);
+        const I word = loadInt(group.words + (offset + i) / 8 * kPanel + v * kLanes);
+        const I upper = shiftRight<16>(word);
         float* out = weights + (static_cast<int64_t>(strip) * count + i) * kMicroColumns + c * kLanes;
-        for (int half = 0; half < last; half += 4) {
-#pragma GCC unroll 4
-          for (int j = 0; j < 4; ++j) {
-            if (half + j < last)
-              store(out + (half + j) * kMicroColumns, sub(codeWithMagic(word, j), group.subtrahend[j][v]));
-          }
-          word = shiftRight<16>(word);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) {
+          if (j < last) store(out + j * kMicroColumns, group.weight(inUpperHalf(j) ? upper : word, j, v));
         }
       }
     }
@@ -253,8 +232,9 @@ struct MicroStep {
   int count;
   float* chain;                // [rows][32]
   bool begins;                 // the chain starts at zero here
-  const unsigned char* scale;  // not null: the chain ends here, and total += scale * chain
-  float* total;                // [rows][32]
+  const unsigned char* panel;  // not null: the chain of `group` ends here, and total += scale * chain
+  int64_t group;
+  float* total;  // [rows][32]
 };
 
 template <int kRows>
@@ -283,9 +263,9 @@ void micro(const CpuLinear& weight, const MicroStep& step, int strip) {
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kMicroVectors; ++v) {
-      if (step.scale) {
+      if (step.panel) {
         float* total = step.total + r * kPanel + v * kLanes;
-        const V scale = loadScale(weight, step.scale, strip * kMicroVectors + v);
+        const V scale = loadScale(weight, step.panel, step.group, strip * kMicroVectors + v);
         store(total, fma(scale, sum[r][v], load(total)));
       } else {
         store(step.chain + r * kPanel + v * kLanes, sum[r][v]);
@@ -304,7 +284,8 @@ void microRows(const CpuLinear& weight, const MicroStep& step, int strip, int ro
 }
 
 // All rows and strips of one panel over the unpacked block in scratch.
-void multiplyBlock(const Item& item, BlockScratch* scratch, MicroStep step, float* chain, float* total) {
+void multiplyBlock(const LinearItem& item, BlockScratch* scratch, MicroStep step, float* chain,
+                   float* total) {
   for (int strip = 0; strip < kStrips; ++strip) {
     step.weights = scratch->weights + static_cast<int64_t>(strip) * step.count * kMicroColumns;
     for (int r = 0; r < item.rows; r += kMicroRows) {
@@ -318,13 +299,13 @@ void multiplyBlock(const Item& item, BlockScratch* scratch, MicroStep step, floa
 }
 
 // Inputs [k, k + count) of all rows to scratch.
-void copyRows(const Item& item, int64_t k, int count, BlockScratch* scratch) {
+void copyRows(const LinearItem& item, int64_t k, int count, BlockScratch* scratch) {
   for (int r = 0; r < item.rows; ++r)
     std::memcpy(scratch->x + r * kXStride, rowOf(item.in, item.first + r) + k,
                 static_cast<size_t>(count) * sizeof(float));
 }
 
-void blockedDense(const Item& item, BlockScratch* scratch) {
+void blockedDense(const LinearItem& item, BlockScratch* scratch) {
   const CpuLinear& weight = *item.weight;
   for (int64_t k = 0; k < weight.k; k += kBlockK) {
     MicroStep step{};
@@ -346,12 +327,12 @@ void blockedDense(const Item& item, BlockScratch* scratch) {
   }
 }
 
-void blockedInt4(const Item& item, BlockScratch* scratch) {
+void blockedInt4(const LinearItem& item, BlockScratch* scratch) {
   const CpuLinear& weight = *item.weight;
   for (int64_t p = item.firstPanel; p < item.lastPanel; ++p)
     std::memset(scratch->total + (p - item.firstPanel) * kBlockRows * kPanel, 0,
                 static_cast<size_t>(item.rows) * kPanel * sizeof(float));
-  for (int64_t g = 0; g < weight.k / weight.groupSize; ++g) {
+  for (int64_t g = 0; g < weight.groups; ++g) {
     for (int64_t offset = 0; offset < weight.groupSize; offset += kBlockK) {
       MicroStep step{};
       const int64_t left = weight.groupSize - offset;
@@ -360,16 +341,16 @@ void blockedInt4(const Item& item, BlockScratch* scratch) {
       copyRows(item, g * weight.groupSize + offset, step.count, scratch);
       for (int64_t p = item.firstPanel; p < item.lastPanel; ++p) {
         const int64_t at = (p - item.firstPanel) * kBlockRows * kPanel;
-        const unsigned char* record = weight.panel(p) + static_cast<size_t>(g) * weight.groupBytes();
-        unpackInt4(Group(weight, record), offset, step.count, scratch->weights);
-        step.scale = offset + step.count == weight.groupSize ? record : nullptr;
+        unpackInt4(Group(weight, weight.panel(p), g), offset, step.count, scratch->weights);
+        step.panel = offset + step.count == weight.groupSize ? weight.panel(p) : nullptr;
+        step.group = g;
         multiplyBlock(item, scratch, step, scratch->chain + at, scratch->total + at);
       }
     }
   }
 }
 
-void linearBlocked(const Item& item, BlockScratch* scratch) {
+void linearBlocked(const LinearItem& item, BlockScratch* scratch) {
   if (item.weight->type == PanelType::Int4) {
     blockedInt4(item, scratch);
   } else {

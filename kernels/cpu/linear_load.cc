@@ -48,26 +48,38 @@ void packMixed(const CpuLinear& linear, const LinearSource& source, int64_t p, u
   }
 }
 
+// Eight codes, the first in the lowest nibble, as linear.h has them in a word.
+uint32_t interleave(uint32_t codes) {
+  const auto spread = [](uint32_t four) {
+    four = (four | four << 8) & 0x00ff00ffu;
+    return (four | four << 4) & 0x0f0f0f0fu;
+  };
+  return spread(codes & 0xffffu) | spread(codes >> 16) << 4;
+}
+
 // Codes of one group and output, to every kPanel-th word from `out`.
 void packCodes(const CpuLinear& linear, const Int4Part& part, int64_t group, int64_t n, uint32_t* out) {
   const int64_t first = group * linear.groupSize;
   for (int64_t word = 0; word < linear.groupWords; ++word) {
     if (linear.groupSize % 8 == 0) {
-      out[word * kPanel] = part.codes8(first / 8 + word, n);
+      out[word * kPanel] = interleave(part.codes8(first / 8 + word, n));
       continue;
     }
     uint32_t codes = 0;
     for (int64_t i = 0; i < 8 && word * 8 + i < linear.groupSize; ++i)
       codes |= part.code(first + word * 8 + i, n) << (4 * i);
-    out[word * kPanel] = codes;
+    out[word * kPanel] = interleave(codes);
   }
 }
 
 // The same for AwqInt4 and eight outputs from n on, which lie side by side in the panel.
 void packAwqCodes(const CpuLinear& linear, const Int4Part& part, int64_t group, int64_t n, uint32_t* out) {
   const int64_t first = group * linear.groupSize / 8;
-  for (int64_t word = 0; word < linear.groupWords; ++word)
-    part.awqCodes8(first + word, n, out + word * kPanel);
+  for (int64_t word = 0; word < linear.groupWords; ++word) {
+    uint32_t* eight = out + word * kPanel;
+    part.awqCodes8(first + word, n, eight);
+    for (int column = 0; column < 8; ++column) eight[column] = interleave(eight[column]);
+  }
 }
 
 void packInt4(const CpuLinear& linear, const LinearSource& source, int64_t p, unsigned char* panel) {
@@ -78,16 +90,16 @@ void packInt4(const CpuLinear& linear, const LinearSource& source, int64_t p, un
     if (n < 0) continue;
     const LinearPart& part = partOf(source, n);
     const Int4Part view(source, part);
-    for (int64_t group = 0; group < source.k / linear.groupSize; ++group) {
-      unsigned char* record = panel + static_cast<size_t>(group) * linear.groupBytes();
+    for (int64_t group = 0; group < linear.groups; ++group) {
+      unsigned char* header = panel + static_cast<size_t>(group) * linear.groupHeaderBytes();
       if (linear.halfScales) {
-        reinterpret_cast<uint16_t*>(record)[c] = floatToHalf(view.scale(group, n));
+        reinterpret_cast<uint16_t*>(header)[c] = floatToHalf(view.scale(group, n));
       } else {
-        reinterpret_cast<float*>(record)[c] = view.scale(group, n);
+        reinterpret_cast<float*>(header)[c] = view.scale(group, n);
       }
-      record += linear.scaleBytes();
-      record[c] = static_cast<unsigned char>(view.zero(group, n));
-      uint32_t* codes = reinterpret_cast<uint32_t*>(record + kPanel) + c;
+      header[linear.scaleBytes() + static_cast<size_t>(c)] = static_cast<unsigned char>(view.zero(group, n));
+      uint32_t* codes = reinterpret_cast<uint32_t*>(panel + linear.headerBytes()) +
+                        static_cast<size_t>(group) * linear.groupCodes() + c;
       if (!eights) {
         packCodes(linear, view, group, n, codes);
       } else if (c % 8 == 0) {
@@ -142,11 +154,13 @@ void describeLinear(CpuLinear* linear, const LinearSource& source) {
   }
   linear->type = PanelType::Int4;
   linear->groupSize = source.groupSize;
+  linear->groups = source.k / source.groupSize;
   linear->groupWords = (source.groupSize + 7) / 8;
   linear->halfScales = true;
   for (int32_t i = 0; i < source.numParts; ++i)
     linear->halfScales = linear->halfScales && source.parts[i].scales.dtype == DType::F16;
-  linear->panelBytes = static_cast<size_t>(source.k / source.groupSize) * linear->groupBytes();
+  linear->panelBytes =
+      linear->headerBytes() + static_cast<size_t>(linear->groups) * linear->groupCodes() * sizeof(uint32_t);
 }
 
 Linear* loadLinear(Context* context, const LinearSource* source) {
@@ -157,6 +171,12 @@ Linear* loadLinear(Context* context, const LinearSource* source) {
       !linear->bias.allocate(static_cast<size_t>(linear->panels) * kPanel)) {
     context->fail("no memory for a linear of %lld x %lld", static_cast<long long>(source->n),
                   static_cast<long long>(source->k));
+    delete linear;
+    return nullptr;
+  }
+  if (linear->type == PanelType::Int4 && context->options.int8Activations &&
+      !self(context)->int8Rows.reserve(*linear, context->options.maxRows)) {
+    context->fail("no memory for 8-bit activations of %lld inputs", static_cast<long long>(source->k));
     delete linear;
     return nullptr;
   }

@@ -29,7 +29,8 @@ Context* open(const OpenOptions* options, char* error, size_t errorSize) {
   }
   // Not a multiple of a page: threads' scratch would share cache sets.
   const auto threads = static_cast<size_t>(context->pool.threads());
-  context->scratchBytes = padScratch(std::max(linearScratchBytes(), attentionScratchBytes()));
+  context->scratchBytes =
+      padScratch(std::max({linearScratchBytes(), linearInt8ScratchBytes(), attentionScratchBytes()}));
   context->sampleBytes = padScratch(sampleScratchBytes(*options));
   if (!context->tileStart.allocate(static_cast<size_t>(options->maxSeqs) + 1) ||
       !context->scratchMemory.allocate(context->scratchBytes * threads) ||

@@ -7,6 +7,8 @@ constexpr int kLanes = 8;
 constexpr int kMicroRows = 6;  // rows x columns of the blocked matmul's accumulators: 12 of 16 registers
 constexpr int kMicroColumns = 16;
 constexpr int kDirectRows = 3;  // rows at once in the direct matmul
+constexpr int kByteRows = 4;    // rows x columns of the 8-bit matmul's sums: 8 of 16 registers
+constexpr int kByteColumns = 16;
 
 using V = __m256;   // floats
 using I = __m256i;  // 32-bit integers
@@ -109,6 +111,32 @@ inline I xorInt(I a, I b) {
 }
 inline void storeInt(uint32_t* p, I a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a);
+}
+
+inline I zeroInt() {
+  return _mm256_setzero_si256();
+}
+inline I andInt(I a, I b) {
+  return _mm256_and_si256(a, b);
+}
+// Dot products of bytes: adds codes (0..15) times signed values (-127..127), four to a 32-bit lane, to sums
+// of a form of its own, which laneSums() makes 32-bit integers of. At most eight additions from zeroInt() to
+// there: 16-bit sums hold no more (8 pairs of at most 2 * 15 * 127).
+inline I dotBytes(I sums, I codes, I values) {
+  return _mm256_add_epi16(sums, _mm256_maddubs_epi16(codes, values));
+}
+inline I laneSums(I sums) {
+  return _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+}
+// The lanes, each in -128..127, as bytes.
+inline void storeBytes(int8_t* p, I a) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+inline int32_t sumOfLanes(I a) {
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
 // Halves of rows r and r + 4, from column 0 of `p` on.

@@ -1,12 +1,15 @@
 // Sixteen lanes: AVX-512 F, BW, DQ and VL. Included by foreach_isa.h only, where the compiler may use them.
 #pragma once
 
-namespace octavo::cpu::avx512 {
+// What avx512 and avx512vnni share.
+namespace octavo::cpu::avx512lanes {
 
 constexpr int kLanes = 16;
 constexpr int kMicroRows = 12;  // rows x columns of the blocked matmul's accumulators: 24 of 32 registers
 constexpr int kMicroColumns = 32;
 constexpr int kDirectRows = 4;  // rows at once in the direct matmul
+constexpr int kByteRows = 6;    // rows x columns of the 8-bit matmul: 12 sums and 12 dots in 32 registers
+constexpr int kByteColumns = 32;
 
 using V = __m512;   // floats
 using I = __m512i;  // 32-bit integers
@@ -111,12 +114,42 @@ inline void storeInt(uint32_t* p, I a) {
   _mm512_storeu_si512(p, a);
 }
 
+inline I zeroInt() {
+  return _mm512_setzero_si512();
+}
+inline I andInt(I a, I b) {
+  return _mm512_and_si512(a, b);
+}
+// The lanes, each in -128..127, as bytes.
+inline void storeBytes(int8_t* p, I a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
+}
+inline int32_t sumOfLanes(I a) {
+  return _mm512_reduce_add_epi32(a);
+}
+
 // out [kLanes][kLanes], rows outStride apart = the transpose of in, rows inStride apart.
 inline void transposeTile(const float* in, int32_t inStride, float* out, int32_t outStride) {
   for (int row = 0; row < kLanes; row += 8) {
     for (int column = 0; column < kLanes; column += 8)
       avx2::transposeTile(in + row * inStride + column, inStride, out + column * outStride + row, outStride);
   }
+}
+
+}  // namespace octavo::cpu::avx512lanes
+
+namespace octavo::cpu::avx512 {
+
+using namespace avx512lanes;
+
+// Dot products of bytes: adds codes (0..15) times signed values (-127..127), four to a 32-bit lane, to sums
+// of a form of its own, which laneSums() makes 32-bit integers of. At most eight additions from zeroInt() to
+// there: 16-bit sums hold no more (8 pairs of at most 2 * 15 * 127).
+inline I dotBytes(I sums, I codes, I values) {
+  return _mm512_add_epi16(sums, _mm512_maddubs_epi16(codes, values));
+}
+inline I laneSums(I sums) {
+  return _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
 }
 
 }  // namespace octavo::cpu::avx512

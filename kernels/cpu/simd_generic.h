@@ -7,6 +7,8 @@ constexpr int kLanes = 4;
 constexpr int kMicroRows = 3;  // rows x columns of the blocked matmul's accumulators: 12 of 16 registers
 constexpr int kMicroColumns = 16;
 constexpr int kDirectRows = 1;  // rows at once in the direct matmul
+constexpr int kByteRows = 2;    // rows x columns of the 8-bit matmul's sums
+constexpr int kByteColumns = 16;
 
 typedef float V __attribute__((vector_size(16)));    // floats
 typedef int32_t I __attribute__((vector_size(16)));  // 32-bit integers
@@ -127,6 +129,29 @@ inline I xorInt(I a, I b) {
 }
 inline void storeInt(uint32_t* p, I a) {
   std::memcpy(p, &a, sizeof a);
+}
+
+inline I zeroInt() {
+  return setInt(0);
+}
+inline I andInt(I a, I b) {
+  return a & b;
+}
+// Dot products of bytes: adds codes (0..15) times signed values (-127..127), four to a 32-bit lane, to sums
+// that laneSums() makes 32-bit integers of.
+inline I dotBytes(I sums, I codes, I values) {
+  for (int i = 0; i < 4; ++i) sums += ((codes >> (8 * i)) & 255) * ((values << (24 - 8 * i)) >> 24);
+  return sums;
+}
+inline I laneSums(I sums) {
+  return sums;
+}
+// The lanes, each in -128..127, as bytes.
+inline void storeBytes(int8_t* p, I a) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(a[i]);
+}
+inline int32_t sumOfLanes(I a) {
+  return a[0] + a[1] + a[2] + a[3];
 }
 
 // out [kLanes][kLanes], rows outStride apart = the transpose of in, rows inStride apart.

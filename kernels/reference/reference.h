@@ -12,6 +12,9 @@ struct ReferenceContext : Context {
   Buffer<double> row;      // [max(maxContext, vocabSize)] scores of one query, logits of one row
   Buffer<int32_t> order;   // [vocabSize] token ids while they are sorted
   Buffer<int32_t> counts;  // [vocabSize] occurrences of a token in a sequence
+  // One row rounded to 8 bits (int8_activations.h), by input; sized as linears are loaded.
+  Buffer<int32_t> roundedCodes;  // [K]
+  Buffer<float> roundedScales;   // [K], that of the input's block
 };
 
 inline ReferenceContext* self(Context* context) {

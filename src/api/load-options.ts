@@ -24,6 +24,7 @@ const LoadSchema = Type.Object({
   threads: integer(0, 1024),
   dtype: oneOf("auto", "half", "float16", "float", "float32"),
   kvCacheDtype: oneOf("auto", "f32", "f16"),
+  cpuActivations: oneOf("auto", "int8", "f32"),
   maxModelLen: integer(1, 1 << 24),
   maxNumSeqs: integer(1, 4096),
   maxNumBatchedTokens: integer(1, 1 << 20),

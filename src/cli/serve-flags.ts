@@ -210,9 +210,9 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "cpu-activations",
     value: "type",
-    help: "activation type of CPU matmuls",
-    default: "f32",
-    parse: only(["f32"], "8-bit activations are not built yet"),
+    help: "inputs of INT4 layers on the CPU: f32, or rounded to 8 bits by blocks of 32",
+    default: engine.cpuActivations,
+    choices: ["auto", "int8", "f32"],
   },
   {
     name: "tensor-parallel-size",

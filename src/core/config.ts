@@ -14,6 +14,8 @@ export interface EngineConfig {
   /** Of activations. */
   dtype: "auto" | "half" | "float16" | "float" | "float32";
   kvCacheDtype: "auto" | "f32" | "f16";
+  /** What INT4 linears' inputs are rounded to on the host's devices; f32: not at all. */
+  cpuActivations: "auto" | "int8" | "f32";
   /** null: the model's own limit (bounded by what fits). */
   maxModelLen: number | null;
   gpuMemoryUtilization: number;
@@ -47,6 +49,7 @@ export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
   threads: 0,
   dtype: "auto",
   kvCacheDtype: "auto",
+  cpuActivations: "auto",
   maxModelLen: null,
   gpuMemoryUtilization: 0.9,
   numGpuBlocksOverride: null,

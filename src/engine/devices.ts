@@ -2,7 +2,12 @@ import { totalmem } from "node:os";
 import type { EngineConfig } from "../core/config.js";
 import { OctavoError } from "../core/errors.js";
 import { loadAddon } from "../runner/addon.js";
-import type { DeviceInfo, KvCacheDType, RunnerSpec } from "../runner/addon.js";
+import type {
+  CpuActivations,
+  DeviceInfo,
+  KvCacheDType,
+  RunnerSpec,
+} from "../runner/addon.js";
 import { FaultPlan, NO_FAULTS } from "../runner/fault-plan.js";
 import { NativeRunner, translated } from "../runner/native-runner.js";
 import { NullRunner } from "../runner/null-runner.js";
@@ -59,6 +64,7 @@ function openNativeDevice(
     config.kvCacheDtype === "auto"
       ? description.kvCacheDtype
       : config.kvCacheDtype;
+  const cpuActivations = chooseActivations(config.cpuActivations, description);
   return translated(() => ({
     description,
     reason,
@@ -83,6 +89,7 @@ function openNativeDevice(
         files,
         sizes,
         kvCacheDtype,
+        cpuActivations,
         keepLogits: false,
         dummySeed: config.seed,
         graphRows: graphRows(
@@ -152,6 +159,19 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
     },
     load: ({ sizes }) => new NullRunner({ ...sizes, vocabSize }, faults),
   };
+}
+
+function chooseActivations(
+  wanted: EngineConfig["cpuActivations"],
+  device: DeviceInfo,
+): CpuActivations {
+  if (wanted === "auto") return "f32";
+  if (device.hostMemory) return wanted;
+  throw new OctavoError(
+    "invalid_config",
+    `--cpu-activations ${wanted}: expected auto on ${device.device}, which computes INT4 layers in its own way.`,
+    "cpu-activations",
+  );
 }
 
 const ACTIVATION_BYTES = { half: 2, float16: 2, float: 4, float32: 4 } as const;

@@ -35,6 +35,9 @@ export interface DeviceInfo {
 
 export type KvCacheDType = "f32" | "f16";
 
+/** What the host's backends round the inputs of INT4 linears to. */
+export type CpuActivations = "int8" | "f32";
+
 export interface RunnerSizes {
   /** Token budget of one step (max-num-batched-tokens). */
   maxNumTokens: number;
@@ -58,6 +61,8 @@ export interface RunnerSpec {
   files: string[];
   sizes: RunnerSizes;
   kvCacheDtype: KvCacheDType;
+  /** Devices with memory of their own take no notice. */
+  cpuActivations: CpuActivations;
   /** Tests and golden comparisons: adds the output array `logits` Float32 [maxNumSamples, vocabSize]. */
   keepLogits: boolean;
   /** Seed of made-up weights (TensorSource.file -1). */
@@ -160,6 +165,7 @@ export interface OpBenchSpec {
   n?: number;
   groupSize?: number;
   epilogue?: "none" | "silu_mul" | "add";
+  cpuActivations?: CpuActivations;
   /** Of rms_norm, silu_mul, add. */
   width?: number;
   numHeads?: number;
@@ -191,10 +197,12 @@ export interface OpBenchResult {
   error: number;
 }
 
-/** What the processor can do at most: reads of memory larger than any cache, f32 multiply-adds in registers. */
+/** What the processor can do at most: reads of memory larger than any cache, multiply-adds of f32 and of bytes in registers. */
 export interface Ceilings {
   readBytesPerSecond: number;
   flopPerSecond: number;
+  /** Multiplications and additions of 8-bit integers. */
+  int8OpPerSecond: number;
   threads: number;
 }
 

@@ -59,6 +59,15 @@ describe("shapes", () => {
   });
 });
 
+const CEILINGS = {
+  ceilings: {
+    readBytesPerSecond: 60,
+    flopPerSecond: 100,
+    int8OpPerSecond: 400,
+    threads: 1,
+  },
+};
+
 describe("figures", () => {
   it("are shares of the ceilings", () => {
     const row = { rows: 1, calls: 9, bestSeconds: 1, bytes: 30, flop: 40 };
@@ -71,7 +80,7 @@ describe("figures", () => {
         threads: 1,
         error: 0,
       },
-      { ceilings: { readBytesPerSecond: 60, flopPerSecond: 100, threads: 1 } },
+      CEILINGS,
     );
     expect(figures).toMatchObject({
       bytesPerSecond: 15,
@@ -82,6 +91,31 @@ describe("figures", () => {
       floorShare: 0.25,
     });
   });
+
+  it("of 8-bit inputs are shares of the integer ceiling", () => {
+    const [figures] = kernelFigures(
+      "linear",
+      "x",
+      {
+        rows: [
+          {
+            rows: 1,
+            calls: 9,
+            bestSeconds: 1,
+            medianSeconds: 1,
+            bytes: 6,
+            flop: 200,
+          },
+        ],
+        copies: 1,
+        threads: 1,
+        error: 0,
+      },
+      CEILINGS,
+      true,
+    );
+    expect(figures).toMatchObject({ flopShare: 0.5, floorShare: 0.5 });
+  });
 });
 
 describe("the kernel bench", () => {
@@ -91,7 +125,9 @@ describe("the kernel bench", () => {
     });
     expect(lines[0]).toMatch(/^Model: stories260k \(hidden 64, 5 layers, 8\/4/);
     expect(lines[1]).toMatch(/^Device: cpu .* node v\d.*; seed 0$/);
-    expect(lines[2]).toMatch(/^Ceilings, .* GB\/s, .* GFLOP\/s$/);
+    expect(lines[2]).toMatch(
+      /^Ceilings, .* GB\/s, .* GFLOP\/s, int8 .* GOP\/s$/,
+    );
     const of = (op: string) => result.kernels.filter((one) => one.op === op);
     expect(of("linear")).toHaveLength(5 * 2);
     expect(of("attention").map(({ variant, rows }) => [variant, rows])).toEqual(
@@ -124,5 +160,14 @@ describe("the kernel bench", () => {
     expect(result.notes).toHaveLength(2);
     expect(result.notes[1]).toMatch(/^down \(172 x 64\) is left out in int4/);
     expect(result.passes).toEqual([]);
+  });
+
+  it("times 8-bit inputs against a reference that rounds alike, bit for bit", () => {
+    const { result } = run({ schemes: ["int4-a8"], groupSize: 4, rows: [1] });
+    const qkv = result.kernels.find(
+      ({ variant }) => variant === "qkv int4 g4 a8",
+    );
+    expect(qkv).toMatchObject({ error: 0, int8: true });
+    for (const { error } of result.kernels) expect(error).toBeLessThan(1e-6);
   });
 });

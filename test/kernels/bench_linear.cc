@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "../../kernels/cpu/cpu.h"
@@ -54,7 +55,7 @@ void measure(const Ops* ops, Context* context, const char* name, const Linear* w
     best = std::min(best, std::chrono::duration<double>(after - before).count());
     if (std::chrono::duration<double>(after - start).count() > 0.3) break;
   }
-  std::printf("%-8s %-4s rows %4d  %9.1f us  %6.2f GB/s  %7.1f GFLOP/s\n", cpuIsa(), name, rows, best * 1e6,
+  std::printf("%-10s %-6s rows %4d  %9.1f us  %6.2f GB/s  %7.1f GFLOP/s\n", cpuIsa(), name, rows, best * 1e6,
               static_cast<double>(bytes) / best * 1e-9, 2e-9 * static_cast<double>(k * n * rows) / best);
 }
 
@@ -62,19 +63,24 @@ void measure(const Ops* ops, Context* context, const char* name, const Linear* w
 
 int main(int argc, char** argv) {
   const int64_t k = argc > 1 ? std::atoll(argv[1]) : 2048, n = argc > 2 ? std::atoll(argv[2]) : 8192;
-  for (const char* isa : {"generic", "avx2", "avx512"}) {
+  for (const char* isa : {"avx2", "avx512", "avx512vnni"}) {
     if (!cpuForceIsa(isa)) continue;
-    OpenOptions options{argc > 3 ? std::atoi(argv[3]) : 0, 512, 16, 16, 1024, 512};
-    char error[256] = "";
-    const Ops* ops = cpuOps();
-    Context* context = ops->open(&options, error, sizeof error);
-    for (LinearScheme scheme : {LinearScheme::Dense, LinearScheme::AwqInt4}) {
-      const Model model = makeModel(scheme, k, n);
+    OpenOptions options{};
+    options.threads = argc > 3 ? std::atoi(argv[3]) : 0;
+    options.maxRows = 512;
+    options.maxSeqs = options.maxSamples = 16;
+    options.maxContext = 1024;
+    options.vocabSize = 512;
+    for (const char* name : {"f16", "int4", "int4a8"}) {
+      options.int8Activations = std::strcmp(name, "int4a8") == 0;
+      char error[256] = "";
+      const Ops* ops = cpuOps();
+      Context* context = ops->open(&options, error, sizeof error);
+      const Model model = makeModel(name[0] == 'f' ? LinearScheme::Dense : LinearScheme::AwqInt4, k, n);
       const Linear* weight = ops->loadLinear(context, &model.source);
-      const char* name = scheme == LinearScheme::Dense ? "f16" : "int4";
       for (int rows : {1, 2, 4, 8, 16, 64, 256})
         measure(ops, context, name, weight, ops->linearBytes(&model.source), k, n, rows);
+      ops->close(context);
     }
-    ops->close(context);
   }
 }

@@ -43,7 +43,7 @@ octavo::OpenOptions smallOptions(int threads) {
 }
 
 void forEachIsa(const std::function<void(const std::string&)>& body) {
-  for (const char* isa : {"generic", "avx2", "avx512"}) {
+  for (const char* isa : {"generic", "avx2", "avx512", "avx512vnni"}) {
     if (!octavo::cpuForceIsa(isa)) continue;
     body(isa);
   }

@@ -174,6 +174,8 @@ describe("measureCeilings", () => {
     expect(ceilings.readBytesPerSecond).toBeLessThan(1e13);
     expect(ceilings.flopPerSecond).toBeGreaterThan(1e8);
     expect(ceilings.flopPerSecond).toBeLessThan(1e14);
+    expect(ceilings.int8OpPerSecond).toBeGreaterThan(1e8);
+    expect(ceilings.int8OpPerSecond).toBeLessThan(1e15);
   });
 
   it.each([

@@ -66,6 +66,11 @@ const SHAPE_ERRORS: [
     "f8",
     /^spec\.kvCacheDtype: expected one of f32, f16, got "f8"$/,
   ],
+  [
+    ["cpuActivations"],
+    "i4",
+    /^spec\.cpuActivations: expected one of f32, int8, got "i4"$/,
+  ],
   [["keepLogits"], 1, /^spec\.keepLogits: expected a boolean, got a number$/],
   [["files"], "weights", /^spec\.files: expected an array, got a string$/],
   [["files"], ["a\0b"], /^spec\.files\[0\]: expected a path without NUL/],

@@ -31,6 +31,7 @@ export function specOf(
     files: model.file === undefined ? [] : [model.file],
     sizes: SIZES,
     kvCacheDtype: "f32",
+    cpuActivations: "f32",
     keepLogits: true,
     dummySeed: 0,
     graphRows: new Int32Array(0),

@@ -244,7 +244,7 @@ describe("devices", () => {
       expect(info.availableMemory).toBeGreaterThan(1e6);
       expect(info.availableMemory).toBeLessThanOrEqual(info.totalMemory);
       expect(info.threads).toBeGreaterThanOrEqual(1);
-      expect(["avx512", "avx2", "generic"]).toContain(info.isa);
+      expect(["avx512vnni", "avx512", "avx2", "generic"]).toContain(info.isa);
     }
     expect(loadAddon().describeDevice("cpu", 3).threads).toBe(3);
   });
