@@ -20,7 +20,7 @@ import type {
   FinishedChoice,
   PreemptedChoice,
 } from "./messages.js";
-import { RestartBudget } from "./restart-budget.js";
+import { RestartBudget } from "../core/restart-budget.js";
 import { emptyStats } from "./stats.js";
 import type { EngineStats, RunnerHealth } from "./stats.js";
 

@@ -3,23 +3,24 @@
  * decoding is our own table of bytes (25 times faster than the library's window method, and exact on split UTF-8).
  */
 import { join } from "node:path";
-import { AddedToken, Tokenizer as RustTokenizer } from "tokenizers";
+import { AddedToken, type Tokenizer as RustTokenizer } from "tokenizers";
 import { parseDecoder } from "./decoder-spec.js";
 import { Detokenizer, type DetokenizerOptions } from "./detokenizer.js";
 import {
   badFile,
   describe,
   isObject,
-  parseJsonObject,
   readOptionalJsonObject,
-  readOptionalText,
   type JsonObject,
 } from "./model-files.js";
 import { readSpecialTokens } from "./special-tokens.js";
-import { checkMerges, checkPostProcessor } from "./tokenizer-checks.js";
+import {
+  openTokenizer,
+  readTokenizerFile,
+  wellFormed,
+} from "./tokenizer-file.js";
 import {
   readAddedTokens,
-  readVocab,
   TokenTable,
   type AddedTokenEntry,
 } from "./token-table.js";
@@ -58,8 +59,7 @@ export class Tokenizer {
     text: string,
     { addSpecialTokens }: EncodeOptions,
   ): Promise<Int32Array> {
-    const wellFormed = text.replace(/\p{Surrogate}/gu, "\uFFFD");
-    const encoding = await this.rust.encode(wellFormed, null, {
+    const encoding = await this.rust.encode(wellFormed(text), null, {
       addSpecialTokens,
     });
     const ids = encoding.getIds();
@@ -108,21 +108,10 @@ export class Tokenizer {
  */
 export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   const file = join(modelDir, "tokenizer.json");
-  const text = await readOptionalText(file);
-  if (text === null)
-    throw badFile(file, "expected the tokenizer, but there is no such file");
-  const json = parseJsonObject(file, text);
+  const source = await readTokenizerFile(file);
   // Our own checks first: their errors name the field, the library's only a column.
-  const decoder = parseDecoder(file, json.decoder);
-  const inFile = readAddedTokens(file, json);
-  const vocab = readVocab(file, json);
-  checkMerges(file, json.model, vocab);
-  const numTokens = inFile.reduce(
-    (size, { id }) => Math.max(size, id + 1),
-    vocab.length,
-  );
-  checkPostProcessor(file, json.post_processor, numTokens);
-  const rust = createRustTokenizer(file, text);
+  const decoder = parseDecoder(file, source.json.decoder);
+  const { rust, vocab, added: inFile } = openTokenizer(source);
   const configFile = join(modelDir, "tokenizer_config.json");
   const config = (await readOptionalJsonObject(configFile)) ?? {};
   for (const entry of inFile) checkAddedId(file, "added_tokens", entry, rust);
@@ -142,20 +131,6 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   }
   const extra = await readExtra(configFile, config, names.named, rust);
   return new Tokenizer(rust, table, special, extra);
-}
-
-function createRustTokenizer(file: string, text: string): RustTokenizer {
-  let rust: RustTokenizer;
-  try {
-    rust = RustTokenizer.fromString(text);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw badFile(file, `not a tokenizer: ${reason}`, error);
-  }
-  // Settings left from training; a prompt is never cut or filled up behind the user's back.
-  rust.disableTruncation();
-  rust.disablePadding();
-  return rust;
 }
 
 /** The library numbers added tokens itself, after the vocabulary, whatever the file says. */

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
-import { RestartBudget } from "../../src/engine/restart-budget.js";
+import { RestartBudget } from "../../src/core/restart-budget.js";
 import { hashBlock } from "../../src/kv/prefix-cache.js";
 import { naiveOutcome, request, Simulation, VOCAB } from "./simulation.js";
 import type { World } from "./simulation.js";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { FinishReason } from "../../src/core/request.js";
-import { RestartBudget } from "../../src/engine/restart-budget.js";
+import { RestartBudget } from "../../src/core/restart-budget.js";
 import { FaultPlan } from "../../src/runner/fault-plan.js";
 import type { Fault } from "../../src/runner/fault-plan.js";
 import { naiveOutcome, Simulation, text, WORLD } from "./simulation.js";
