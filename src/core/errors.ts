@@ -10,6 +10,7 @@ export type ErrorCode =
   | "invalid_api_key"
   | "permission_denied"
   | "not_found" // no such route or object
+  | "method_not_allowed" // the route takes other methods
   | "previous_response_not_found" // previous_response_id names no response that is kept
   | "payload_too_large"
   | "rate_limit_exceeded"

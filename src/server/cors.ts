@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 
-const METHODS = "GET, POST, OPTIONS";
+const METHODS = "GET, POST, DELETE, OPTIONS";
 const ONE_DAY = "86400";
 
 /** CORS for browsers on the allowed origins ("*": all); preflights are answered before any key is asked for. */

@@ -45,6 +45,11 @@ const MAPPINGS: Record<ErrorCode, Mapping> = {
     type: "invalid_request_error",
     code: "not_found",
   },
+  method_not_allowed: {
+    status: 405,
+    type: "invalid_request_error",
+    code: "method_not_allowed",
+  },
   invalid_api_key: {
     status: 401,
     type: "invalid_request_error",

@@ -1,7 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { OctavoError } from "../core/errors.js";
 import { pathOf } from "./auth.js";
-import { errorAnswer } from "./errors.js";
 
 /** Routes of the design that nothing stands behind yet. */
 const UNBUILT: readonly RegExp[] = [
@@ -11,37 +10,47 @@ const UNBUILT: readonly RegExp[] = [
   /^\/(sleep|wake_up|is_sleeping)$/,
 ];
 
-/** 404 for what is not there, 405 with Allow for a route that takes another method. Call before the routes are added. */
+/** A route as Fastify has it, "/v1/responses/:id" or "/v1/models/*", as what its paths look like. */
+function patternOf(url: string): RegExp {
+  const source = url
+    .replace(/[.+?^${}()|[\]\\]/g, "\\$&")
+    .replace(/:\w+/g, "[^/]+")
+    .replace("*", ".*");
+  return new RegExp(`^${source}$`, "s");
+}
+
+/** 404 for what is not there, 405 with Allow for a route that takes other methods. Call before the routes are added. */
 export function answerUnknownRoutes(app: FastifyInstance): void {
-  const methods = new Map<string, Set<string>>();
+  const routes = new Map<string, { pattern: RegExp; methods: Set<string> }>();
   app.addHook("onRoute", ({ url, method }) => {
-    const known = methods.get(url) ?? new Set();
-    for (const name of [method].flat()) known.add(name);
-    methods.set(url, known);
+    const route = routes.get(url) ?? {
+      pattern: patternOf(url),
+      methods: new Set<string>(),
+    };
+    for (const name of [method].flat()) route.methods.add(name);
+    routes.set(url, route);
   });
   const allowed = (path: string): string[] => {
-    for (const [url, known] of methods) {
-      const same = url.endsWith("/*")
-        ? path.startsWith(url.slice(0, -1))
-        : url === path;
-      if (same) return [...known];
-    }
-    return [];
+    const found = [...routes.values()].filter(({ pattern }) =>
+      pattern.test(path),
+    );
+    return [...new Set(found.flatMap(({ methods }) => [...methods]))].sort();
   };
-  app.setNotFoundHandler(async (request, reply) => {
-    const path = pathOf(request.url);
-    const allow = allowed(path);
-    if (allow.length > 0) {
-      const message = `${path} takes ${allow.join(", ")}, got ${request.method}.`;
-      const { body } = errorAnswer(new OctavoError("not_found", message));
-      body.error.code = "method_not_allowed";
-      return reply.code(405).header("allow", allow.join(", ")).send(body);
+  app.setNotFoundHandler(async ({ method, url }, reply) => {
+    const path = pathOf(url);
+    const allow = allowed(path).join(", ");
+    if (allow !== "") {
+      reply.header("allow", allow);
+      throw new OctavoError(
+        "method_not_allowed",
+        `${path} takes ${allow}, got ${method}.`,
+      );
     }
     throw new OctavoError(
       "not_found",
       UNBUILT.some((pattern) => pattern.test(path))
         ? `${path} is not built yet.`
-        : `There is no route ${request.method} ${path}.`,
+        : `There is no route ${method} ${path}.`,
     );
   });
 }

@@ -42,6 +42,39 @@ describe("the other routes", () => {
     expect(outside.json().error.param).toBe("tokens[1]");
   });
 
+  it("answers a method that a path does not take with 405 and those it takes", async () => {
+    const { app } = await serve(new ScriptedEngine(says("x")), {
+      adminApiKey: "k",
+    });
+    const headers = { "x-api-key": "k" };
+    const { paths } = (await app.inject("/openapi.json")).json<Json>();
+    let refused = 0;
+    for (const [path, operations] of Object.entries<object>(paths)) {
+      const known = Object.keys(operations).map((name) => name.toUpperCase());
+      if (known.includes("GET")) known.push("HEAD");
+      // A WebSocket, which the description leaves out.
+      if (path === "/v1/responses") known.push("GET");
+      for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"] as const) {
+        if (known.includes(method)) continue;
+        const url = path.replace("{id}", "some.id");
+        const answer = await app.inject({ method, url, headers });
+        expect(answer.statusCode, `${method} ${url}`).toBe(405);
+        expect(String(answer.headers.allow).split(", ")).toEqual(known.sort());
+        const { error } = answer.json<Json>();
+        expect(error.message).toContain(`got ${method}`);
+        if (!url.startsWith("/v1/messages"))
+          expect(error.code).toBe("method_not_allowed");
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(60);
+    // Not a dot for any character, and no path inside of an id.
+    for (const url of ["/openapi-json", "/v1/responses/a/b", "/v1/models/"])
+      expect((await app.inject({ method: "PUT", url })).statusCode).toBe(
+        url === "/v1/models/" ? 405 : 404,
+      );
+  });
+
   it("/live fails while work is pending and no step ends", async () => {
     const engine = new ScriptedEngine(says("x"));
     engine.running = false;
