@@ -4,7 +4,7 @@ const LAYERS = {
   models: ["src/core"],
   "src/grammar": ["src/core"],
   "src/kv": ["src/core"],
-  "src/spec": ["src/core"],
+  "src/spec": ["src/kv", "src/runner", "src/core"],
   "src/runner": ["src/core", "src/program"],
   "src/text": ["src/core"],
   "src/encoder": ["src/text", "src/core"],
