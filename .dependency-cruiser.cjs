@@ -10,7 +10,7 @@ const LAYERS = {
   "src/encoder": ["src/text", "src/core"],
   "src/program": ["models", "src/core"],
   "src/loader": ["models", "src/core"],
-  "src/scheduler": ["src/kv", "src/core"],
+  "src/scheduler": ["src/spec", "src/kv", "src/core"],
   "src/engine": [
     "src/grammar",
     "src/scheduler",

@@ -11,6 +11,8 @@ export class ScheduledBatch {
   numSamples = 0;
   /** Sequences with a constraint that sample a token here: sampling waits for their masks. */
   numConstrained = 0;
+  /** Drafts of all sequences. With any of them, what the step brings must be booked before the next is scheduled. */
+  numDraftTokens = 0;
   readonly sequences: (Sequence | null)[];
   readonly start: Int32Array;
   readonly count: Int32Array;
@@ -35,6 +37,7 @@ export class ScheduledBatch {
     this.numTokens = 0;
     this.numSamples = 0;
     this.numConstrained = 0;
+    this.numDraftTokens = 0;
   }
 
   /** The i-th sequence, i < numSeqs. */
@@ -59,5 +62,16 @@ export class ScheduledBatch {
     this.feedbackRow[i] = feedbackRow;
     this.numTokens += count;
     this.numSamples += samples;
+    this.numDraftTokens += drafts;
+  }
+
+  /** Appends drafts to the i-th sequence, which decodes one token so far: each is a row more, and sampled. */
+  addDrafts(i: number, drafts: number): void {
+    this.count[i] = (this.count[i] as number) + drafts;
+    this.numDrafts[i] = (this.numDrafts[i] as number) + drafts;
+    this.samplesOf[i] = (this.samplesOf[i] as number) + drafts;
+    this.numTokens += drafts;
+    this.numSamples += drafts;
+    this.numDraftTokens += drafts;
   }
 }

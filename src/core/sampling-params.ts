@@ -39,6 +39,8 @@ export interface SamplingParams {
   allowedTokenIds: number[] | null;
   /** Token sequences that may not appear in the output. */
   badWordsTokenIds: number[][];
+  /** null, or the most drafts that are verified in a step for this request, instead of as many as the engine may; 0: none. Never changes the output. */
+  numSpeculativeTokens: number | null;
 }
 
 /** Argmax over the raw logits: every option at the value that changes nothing. Arrays are not to be written to. */
@@ -62,6 +64,7 @@ export const NEUTRAL_SAMPLING: Readonly<SamplingParams> = {
   logitBias: [],
   allowedTokenIds: null,
   badWordsTokenIds: [],
+  numSpeculativeTokens: null,
 };
 
 /** Capacity of the arena's bias area per sampled row: logit_bias + bad words + banned stop ids. */

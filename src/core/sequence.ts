@@ -30,7 +30,7 @@ export type MissReason = "cold" | "evicted" | "salt" | "tooShort";
  *               0                           numComputedTokens
  *
  *   0 <= numComputedTokens <= numTokens + numInFlightTokens; the block table covers [0, numComputedTokens).
- *   numComputedTokens advances when a step is scheduled; rejected drafts are subtracted when it is booked.
+ *   numComputedTokens advances when a step is scheduled, drafts included; refused ones are subtracted when it is booked.
  *   A token in flight has been scheduled to be sampled and is not booked yet (one step ahead).
  *   Decode: exactly one token is wanted. Prefill (or recompute after a preemption): more than one.
  */
@@ -41,8 +41,8 @@ export class Sequence {
   readonly numPromptTokens: number;
   numComputedTokens = 0;
   numInFlightTokens = 0;
-  /** Proposed continuations for the next step (speculation); verified, then dropped. */
-  draftTokens: Int32Array = NO_TOKENS;
+  /** Proposed continuation for the next step (speculation); a view that is valid until the step is booked. */
+  draftTokens: Int32Array = NO_DRAFTS;
   blockTable: BlockIds;
   /** Row of the runner's per-sequence state while running, else -1. */
   slot = -1;
@@ -99,4 +99,4 @@ export class Sequence {
   }
 }
 
-const NO_TOKENS = new Int32Array(0);
+export const NO_DRAFTS = new Int32Array(0);

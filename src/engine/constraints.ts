@@ -24,8 +24,6 @@ export interface StuckSequence {
   readonly reason: FinishReason;
 }
 
-const NO_DRAFTS = new Int32Array(0);
-
 /**
  * The masks of constrained sequences. `begin` and `apply` are called once for each batch, in order:
  *
@@ -57,6 +55,23 @@ export class Constraints {
     return count;
   }
 
+  /**
+   * How many of the drafts, from the first on, can be verified: before the constrained part begins there is no mask for
+   * what comes in it. Everything is booked.
+   */
+  numVerifiable(sequence: Sequence, drafts: Int32Array): number {
+    const { constraint } = sequence.request;
+    if (!constraint) return drafts.length;
+    const progress = this.progressOf(sequence);
+    this.searchStart(sequence, constraint, progress);
+    if (progress.start >= 0) return drafts.length;
+    const { startAfter } = constraint;
+    for (let k = 0; k < drafts.length; k++)
+      if (endsIn(sequence, k + 1, drafts, startAfter, startAfter.length))
+        return k;
+    return drafts.length;
+  }
+
   /** Everything before the batch's rows is booked: starts the matchers. */
   begin(batch: ScheduledBatch): void {
     if (batch.numConstrained === 0) return;
@@ -70,7 +85,7 @@ export class Constraints {
         sequence.tokens,
         progress.start,
         sequence.numTokens,
-        numRows > 1 ? sequence.draftTokens : NO_DRAFTS,
+        sequence.draftTokens.subarray(0, numRows - 1),
         row,
       );
     });
@@ -82,7 +97,9 @@ export class Constraints {
     if (batch.numConstrained === 0) return this.stuck;
     this.eachRow(batch, (sequence, constraint, row, numRows) => {
       const progress = this.progressOf(sequence);
-      if (progress.start < 0) this.applyFree(sequence, constraint, row);
+      if (progress.start < 0)
+        for (let k = 0; k < numRows; k++)
+          this.applyFree(sequence, constraint, row + k, k);
       else if (constraint.grammar)
         this.applyGrammar(sequence, progress, row, numRows);
     });
@@ -147,15 +164,20 @@ export class Constraints {
     }
   }
 
-  /** The end of the free part is forced where its budget is spent; before a grammar the output may not end in it. */
+  /**
+   * The end of the free part is forced where its budget is spent; before a grammar the output may not end in it. Of the
+   * row behind `numDrafts` drafts.
+   */
   private applyFree(
     sequence: Sequence,
     { grammar, startAfter, freeTokens }: Constraint,
     row: number,
+    numDrafts: number,
   ): void {
     const { numOutputTokens, request } = sequence;
-    if (freeTokens !== null && numOutputTokens >= freeTokens) {
-      const forced = startAfter[numMatched(sequence, startAfter)] as number;
+    if (freeTokens !== null && numOutputTokens + numDrafts >= freeTokens) {
+      const matched = numMatched(sequence, numDrafts, startAfter);
+      const forced = startAfter[matched] as number;
       this.mask.fill(0);
       setBit(this.mask, forced);
       this.runner.setMask(row, this.mask);
@@ -172,16 +194,26 @@ export class Constraints {
     row: number,
     numRows: number,
   ): void {
+    const { eosTokenIds } = sequence.request.params;
     for (let r = row; r < row + numRows; r++) {
       const mask = matcher?.finish(r);
-      if (mask && (r > row || leavesAny(sequence, mask))) {
-        this.runner.setMask(r, this.withoutEarlyEnd(sequence, mask));
-      } else if (r === row) {
-        const reason =
-          mask === undefined ? FinishReason.error : FinishReason.stuck;
-        this.stuck.push({ sequence, reason });
+      if (!mask || !leavesAny(sequence, mask)) {
+        if (r === row)
+          this.stuck.push({
+            sequence,
+            reason:
+              mask === undefined ? FinishReason.error : FinishReason.stuck,
+          });
+        // Behind drafts the output goes on up to here; the next step meets what is in its way.
+        else
+          sequence.draftTokens = sequence.draftTokens.subarray(0, r - 1 - row);
         return;
       }
+      this.runner.setMask(r, this.withoutEarlyEnd(sequence, mask));
+      // Rows behind a draft that the grammar refuses, or behind its end, have no mask and are dropped unread.
+      const draft = sequence.draftTokens[r - row] ?? -1;
+      if (draft < 0 || !hasBit(mask, draft) || eosTokenIds.includes(draft))
+        return;
     }
   }
 
@@ -208,18 +240,33 @@ function leavesAny(
   );
 }
 
-/** How many tokens at the output's end are the beginning of `wanted`. */
+/** How many tokens at the end of the output and `numDrafts` of its drafts are the beginning of `wanted`. */
 function numMatched(
-  { tokens, numTokens, numOutputTokens }: Sequence,
+  sequence: Sequence,
+  numDrafts: number,
   wanted: readonly number[],
 ): number {
-  for (let n = Math.min(wanted.length - 1, numOutputTokens); n > 0; n--) {
-    const begin = numTokens - n;
-    let k = 0;
-    while (k < n && tokens[begin + k] === wanted[k]) k++;
-    if (k === n) return n;
-  }
+  for (let n = wanted.length - 1; n > 0; n--)
+    if (endsIn(sequence, numDrafts, sequence.draftTokens, wanted, n)) return n;
   return 0;
+}
+
+/** Whether the output with `numDrafts` of the drafts ends in the first `length` tokens of `wanted`. */
+function endsIn(
+  { tokens, numTokens, numOutputTokens }: Sequence,
+  numDrafts: number,
+  drafts: Int32Array,
+  wanted: readonly number[],
+  length: number,
+): boolean {
+  if (length > numOutputTokens + numDrafts) return false;
+  const begin = numTokens + numDrafts - length;
+  for (let k = 0; k < length; k++) {
+    const at = begin + k;
+    const token = at < numTokens ? tokens[at] : drafts[at - numTokens];
+    if (token !== wanted[k]) return false;
+  }
+  return true;
 }
 
 function hasBit(mask: Uint32Array, id: number): boolean {

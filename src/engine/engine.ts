@@ -14,6 +14,9 @@ import type { ModelRunner, StepOutput } from "../runner/runner.js";
 import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import type { SchedulerReport } from "../scheduler/scheduler-config.js";
+import type { Drafter } from "../spec/drafter.js";
+import { Pace } from "../spec/pace.js";
+import type { Speculator } from "../spec/speculator.js";
 import { Constraints } from "./constraints.js";
 import type {
   AdmittedRequest,
@@ -21,12 +24,15 @@ import type {
   PreemptedChoice,
 } from "./messages.js";
 import { RestartBudget } from "../core/restart-budget.js";
+import { kindOf, makeSpeculator, onlyDecodes } from "./speculation.js";
 import { emptyStats } from "./stats.js";
 import type { EngineStats, RunnerHealth } from "./stats.js";
 
 export interface EngineOptions {
   /** When every layer of the model is windowed: tokens that a position sees, itself included. */
   slidingWindow?: number | null;
+  /** Makes drafts as speculativeConfig says; the engine has it to itself. */
+  drafter?: Drafter;
   /** Masks of constrained requests; by default those of the workers that are attached. */
   masks?: MaskSource;
   /**
@@ -58,6 +64,9 @@ export interface StepResult {
  * One step ahead, the tokens of n are not known while n+1 is scheduled: they are named by their rows. A sequence that n
  * ends has a garbage row in n+1, which is dropped when n+1 is booked.
  *
+ * Where drafts pay (see Speculator) the loop is the plain one: what follows accepted drafts is known only once they are
+ * booked.
+ *
  * A batch with constrained rows is launched like any other and computes up to its logits. Its masks are asked for as soon
  * as the tokens before it are booked, and it is sampled when they are there: `begin` and `apply` of Constraints.
  */
@@ -74,8 +83,10 @@ export class Engine {
   private readonly batches: [ScheduledBatch, ScheduledBatch];
   private readonly grammars = new MaskClient();
   private readonly constraints: Constraints;
+  private readonly speculator: Speculator | null;
   /** Launched and not collected. */
   private pending: ScheduledBatch | null = null;
+  private readonly pace = new Pace();
   private readonly reopen: (() => ModelRunner) | null;
   private readonly restarts: RestartBudget;
   /** The report has been returned by a step: to be cleared before more is added. */
@@ -93,6 +104,7 @@ export class Engine {
       | "enablePrefixCaching"
       | "asyncScheduling"
       | "schedulingPolicy"
+      | "speculativeConfig"
     >,
     options: EngineOptions = {},
   ) {
@@ -124,6 +136,14 @@ export class Engine {
       limits.vocabSize,
       options.masks ?? this.grammars,
     );
+    this.speculator = makeSpeculator(
+      options.drafter,
+      config,
+      limits,
+      this.constraints,
+    );
+    this.report.verified = (sequence, drafted, accepted, judged) =>
+      this.speculator?.noteVerified(sequence, drafted, accepted, judged);
     this.reopen = options.reopen ?? null;
     this.restarts = options.restarts ?? new RestartBudget();
     this.batches = [
@@ -219,11 +239,16 @@ export class Engine {
 
   private computeStep(): void {
     const { stepSeconds } = this.result.stats;
+    stepSeconds.draft = 0;
     stepSeconds.schedule = stepSeconds.pack = stepSeconds.launch = 0;
-    const current = this.pending ?? this.launchNext(this.batches[0]);
-    if (!current) return;
-    if (!this.pending) this.constraints.begin(current);
-    const ahead = this.config.asyncScheduling
+    const wasAhead = this.pending !== null;
+    const current = this.pending ?? this.launchDrafted(this.batches[0]);
+    if (!current) {
+      this.pace.interrupt();
+      return;
+    }
+    if (!wasAhead) this.constraints.begin(current);
+    const ahead = this.goesAhead(current)
       ? this.launchNext(this.otherThan(current))
       : null;
     this.sample(current);
@@ -235,6 +260,30 @@ export class Engine {
     if (ahead) this.constraints.begin(ahead);
     this.noteTimes(output, collecting, updating);
     this.result.stats.numSteps++;
+    if (ahead) this.lookAhead();
+    this.notePace(current, wasAhead);
+  }
+
+  /** What the next step computes can't be chosen before this one is booked where either has drafts. */
+  private goesAhead({ numDraftTokens }: ScheduledBatch): boolean {
+    if (!this.config.asyncScheduling || numDraftTokens > 0) return false;
+    return !this.speculator?.waitsForBooking;
+  }
+
+  /** Everything is booked: the step may have drafts. */
+  private launchDrafted(batch: ScheduledBatch): ScheduledBatch | null {
+    if (!this.speculator) return this.launchNext(batch);
+    const start = performance.now();
+    this.speculator.propose(this.scheduler.runningSequences);
+    this.result.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
+    return this.launchNext(batch, true);
+  }
+
+  private lookAhead(): void {
+    if (!this.speculator) return;
+    const start = performance.now();
+    this.speculator.lookAhead(this.scheduler.runningSequences);
+    this.result.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
   }
 
   /** Gives a batch that waits for masks what it waits for. A sequence that can't go on ends with an error. */
@@ -250,10 +299,13 @@ export class Engine {
   }
 
   /** Schedules into `batch` and launches it; null when there is nothing to compute. */
-  private launchNext(batch: ScheduledBatch): ScheduledBatch | null {
+  private launchNext(
+    batch: ScheduledBatch,
+    withDrafts = false,
+  ): ScheduledBatch | null {
     const { stepSeconds } = this.result.stats;
     const start = performance.now();
-    this.scheduler.schedule(batch);
+    this.scheduler.schedule(batch, withDrafts);
     const scheduled = performance.now();
     stepSeconds.schedule += (scheduled - start) / 1e3;
     if (batch.numSeqs === 0) return null;
@@ -304,6 +356,7 @@ export class Engine {
     this.currentRunner.close();
     assert(this.reopen !== null, "a lost runner can be replaced");
     this.currentRunner = this.reopen();
+    this.speculator?.reset();
     this.health.restarting = false;
     this.health.numRestarts++;
   }
@@ -340,7 +393,10 @@ export class Engine {
 
   private deliver(): StepResult {
     const { finished, finishReasons, admitted, preempted } = this.report;
-    for (const sequence of finished) this.constraints.release(sequence);
+    for (const sequence of finished) {
+      this.constraints.release(sequence);
+      this.speculator?.release(sequence);
+    }
     for (let i = 0; i < finished.length; i++)
       this.result.finished.push(
         describeFinished(
@@ -381,7 +437,16 @@ export class Engine {
     stats.prefixCacheMisses.evicted = admission.prefixMisses.evicted;
     stats.prefixCacheMisses.salt = admission.prefixMisses.salt;
     stats.prefixCacheMisses.tooShort = admission.prefixMisses.tooShort;
+    stats.speculation = this.speculator?.stats ?? null;
     stats.time = now();
+  }
+
+  /** Tells the speculator what the step took, where it can be compared with others. */
+  private notePace(batch: ScheduledBatch, wasAhead: boolean): void {
+    const kind = kindOf(batch, wasAhead, this.pending !== null, this.config);
+    const seconds = this.pace.step(kind);
+    if (seconds > 0 && onlyDecodes(batch))
+      this.speculator?.noteStep(kind, batch.numTokens, seconds);
   }
 }
 

@@ -1,3 +1,5 @@
+import type { SpecStats } from "../spec/spec-stats.js";
+
 /** State and running totals of the engine after a step; totals count from start. Names follow docs: metrics.md. */
 export interface EngineStats {
   /** Requests in the running batch; waiting ones (by reason: capacity, deferred). */
@@ -19,11 +21,15 @@ export interface EngineStats {
     tooShort: number;
   };
   runner: RunnerHealth;
+  /** Null where nothing is speculated. */
+  speculation: SpecStats | null;
   /** Tokens computed by this step (0: the message reports no step, only ends). */
   iterationTokens: number;
   numSteps: number;
   /** Seconds of this step by stage. */
   stepSeconds: {
+    /** Of which: making drafts. */
+    draft: number;
     schedule: number;
     pack: number;
     launch: number;
@@ -68,9 +74,11 @@ export function emptyStats(numBlocks: number): EngineStats {
       numReplayedRequests: 0,
       lastError: null,
     },
+    speculation: null,
     iterationTokens: 0,
     numSteps: 0,
     stepSeconds: {
+      draft: 0,
       schedule: 0,
       pack: 0,
       launch: 0,

@@ -30,6 +30,11 @@ export class BlockTable implements BlockIds {
     this.ids[this.length++] = block;
   }
 
+  /** Takes the last block out; it must not be committed. */
+  pop(): number {
+    return this.ids[--this.length] as number;
+  }
+
   block(i: number): number {
     return this.ids[i] as number;
   }

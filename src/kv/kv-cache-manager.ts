@@ -188,6 +188,13 @@ export class KVCacheManager {
       this.releaseBeforeWindow(table, nextPosition);
   }
 
+  /** Gives back the blocks that lie beyond [0, numTokens): what drafts took that were refused. None is committed. */
+  truncate(sequence: Sequence, numTokens: number): void {
+    const table = blockTableOf(sequence);
+    const kept = Math.ceil(numTokens / this.blockSize);
+    while (table.length > kept) this.releaseBlock(table.pop());
+  }
+
   /** Gives all blocks of the sequence back and empties its table. */
   release(sequence: Sequence): void {
     this.releaseTable(blockTableOf(sequence));

@@ -32,4 +32,14 @@ export interface SchedulerReport {
   readonly admitted: Sequence[];
   /** Once for each time that a sequence gave its place up. */
   readonly preempted: Sequence[];
+  /**
+   * The drafts of a sequence have been compared: `accepted` of them are tokens of its output now. `judged` says how many
+   * were compared at all: one more than accepted where the next was refused, the same where the output ended or all of them were right.
+   */
+  verified?(
+    sequence: Sequence,
+    drafted: number,
+    accepted: number,
+    judged: number,
+  ): void;
 }

@@ -4,7 +4,7 @@ import { assert, OctavoError } from "../core/errors.js";
 import { EventKind } from "../core/events.js";
 import { FinishReason } from "../core/request.js";
 import type { Request } from "../core/request.js";
-import { SequenceStatus } from "../core/sequence.js";
+import { NO_DRAFTS, SequenceStatus } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import { blockTableOf } from "../kv/block-table.js";
 import type { BlockTable } from "../kv/block-table.js";
@@ -19,8 +19,10 @@ import {
 } from "./booking.js";
 import type { SampledRows, StepRows } from "./booking.js";
 import { checkCapacity, checkRequest, checkSequence } from "./checks.js";
+import { addDrafts } from "./drafts.js";
 import { RunningList } from "./running-list.js";
 import { RequestGroup } from "./request-group.js";
+import { countAccepted } from "../spec/verifier.js";
 import { finishReasonOf, reachesLength } from "./stop.js";
 import type { SchedulerConfig, SchedulerReport } from "./scheduler-config.js";
 import { WaitingQueue } from "./waiting-queue.js";
@@ -68,6 +70,11 @@ export class Scheduler {
 
   get hasUnfinished(): boolean {
     return this.numUnfinished > 0;
+  }
+
+  /** In order of rank; changed by the next call. */
+  get runningSequences(): Pick<RunningList, "length" | "at"> {
+    return this.running;
   }
 
   /** Choices in the running batch. */
@@ -152,8 +159,11 @@ export class Scheduler {
     return replayed.size;
   }
 
-  /** Fills `batch` with the next step: empty when nothing can be computed before more is booked. */
-  schedule(batch: ScheduledBatch): void {
+  /**
+   * Fills `batch` with the next step: empty when nothing can be computed before more is booked. `withDrafts`: everything
+   * is booked, and the draftTokens of sequences are verified as far as tokens, rows and blocks are left over.
+   */
+  schedule(batch: ScheduledBatch, withDrafts = false): void {
     batch.clear();
     const preemptions = this.numPreemptions;
     let decodes = 0;
@@ -173,7 +183,9 @@ export class Scheduler {
       if (want > 1)
         blocksToCome += this.kv.numMissing(sequence, sequence.numTokens);
     }
-    if (this.numPreemptions === preemptions) this.admit(batch, blocksToCome);
+    if (this.numPreemptions > preemptions) return;
+    const toCome = this.admit(batch, blocksToCome);
+    if (withDrafts) addDrafts(batch, this.kv, this.config, toCome);
   }
 
   /**
@@ -194,7 +206,7 @@ export class Scheduler {
         this.rows.first = row;
         this.rows.count = samples;
         this.rows.firstPosition = end - samples;
-        this.book(sequence, end, output, time);
+        this.book(sequence, end, batch.numDrafts[i] as number, output, time);
       }
       row += samples;
     }
@@ -294,17 +306,20 @@ export class Scheduler {
     return sequence;
   }
 
-  /** Waiting sequences in order, while there are seats, tokens, rows and blocks. */
-  private admit(batch: ScheduledBatch, blocksToCome: number): void {
+  /**
+   * Waiting sequences in order, while there are seats, tokens, rows and blocks. Returns the blocks that running
+   * sequences still need for what they know.
+   */
+  private admit(batch: ScheduledBatch, blocksToCome: number): number {
     const { maxNumBatchedTokens, maxNumSamples } = this.config;
     let toCome = blocksToCome;
     while (!this.running.isFull) {
       const budget = maxNumBatchedTokens - batch.numTokens;
       const rows = maxNumSamples - batch.numSamples;
       const sequence = this.waiting.peek();
-      if (!sequence || budget <= 0 || rows <= 0) return;
+      if (!sequence || budget <= 0 || rows <= 0) break;
       const alone = this.running.length === 0;
-      if (!this.admission.tryAdmit(sequence, toCome, alone)) return;
+      if (!this.admission.tryAdmit(sequence, toCome, alone)) break;
       this.waiting.pop();
       this.join(sequence);
       const want = sequence.numTokens - sequence.numComputedTokens;
@@ -317,6 +332,7 @@ export class Scheduler {
       this.place(batch, sequence, give);
       toCome += this.kv.numMissing(sequence, sequence.numTokens);
     }
+    return toCome;
   }
 
   private join(sequence: Sequence): void {
@@ -353,31 +369,74 @@ export class Scheduler {
   private book(
     sequence: Sequence,
     end: number,
+    numDrafts: number,
     output: StepRows,
     time: number,
   ): void {
-    const { events } = this.report;
     const { params } = sequence.request;
     if (sequence.numOutputTokens === 0) notePromptComputed(sequence, end);
     if (needsPromptRows(sequence))
-      bookPromptLogprobs(sequence, this.rows, output, events);
-    const row = this.rows.first + this.rows.count - 1;
-    const generated = end === sequence.numTokens && params.maxTokens > 0;
+      bookPromptLogprobs(sequence, this.rows, output, this.report.events);
+    const known = end - numDrafts;
+    const generated = known === sequence.numTokens && params.maxTokens > 0;
+    let reason: FinishReason = FinishReason.none;
     if (generated) {
-      sequence.append(output.sampledIds[row] as number);
       sequence.numInFlightTokens--;
       if (sequence.firstTokenTime === 0) sequence.firstTokenTime = time;
       sequence.lastTokenTime = time;
+      reason = this.bookTokens(sequence, numDrafts, output);
     }
     // A sequence that was preempted since holds no blocks.
-    if (sequence.status === SequenceStatus.running) this.commit(sequence, end);
-    if (generated) {
-      const reason = finishReasonOf(sequence, this.config.maxModelLen);
-      pushToken(sequence, reason, row, output, events);
-      if (reason !== FinishReason.none) this.finish(sequence, reason);
-    } else if (params.maxTokens === 0 && end >= sequence.numPromptTokens) {
+    if (sequence.status === SequenceStatus.running)
+      this.commit(sequence, numDrafts > 0 ? sequence.numComputedTokens : end);
+    if (reason !== FinishReason.none) this.finish(sequence, reason);
+    else if (params.maxTokens === 0 && end >= sequence.numPromptTokens)
       this.finishWithoutToken(sequence, FinishReason.length);
+  }
+
+  /** Appends the drafts that were right and the token after them, up to one that ends the sequence; why it ends. */
+  private bookTokens(
+    sequence: Sequence,
+    numDrafts: number,
+    output: StepRows,
+  ): FinishReason {
+    const { sampledIds } = output;
+    const { draftTokens } = sequence;
+    const first = this.rows.first + this.rows.count - 1 - numDrafts;
+    const right =
+      numDrafts > 0
+        ? countAccepted(draftTokens, numDrafts, sampledIds, first)
+        : 0;
+    let reason: FinishReason = FinishReason.none;
+    let booked = 0;
+    while (booked <= right && reason === FinishReason.none) {
+      const row = first + booked++;
+      sequence.append(sampledIds[row] as number);
+      reason = finishReasonOf(sequence, this.config.maxModelLen);
+      pushToken(sequence, reason, row, output, this.report.events);
     }
+    if (numDrafts > 0) this.dropRefused(sequence, numDrafts, right, booked);
+    return reason;
+  }
+
+  /** Of the drafts, `right` are what was sampled, and `booked` tokens were appended. */
+  private dropRefused(
+    sequence: Sequence,
+    numDrafts: number,
+    right: number,
+    booked: number,
+  ): void {
+    const accepted = Math.min(booked, right);
+    const refused = booked > right && right < numDrafts;
+    sequence.draftTokens = NO_DRAFTS;
+    sequence.numComputedTokens = sequence.numTokens - 1;
+    this.kv.truncate(sequence, sequence.numComputedTokens);
+    this.report.verified?.(
+      sequence,
+      numDrafts,
+      accepted,
+      refused ? accepted + 1 : accepted,
+    );
   }
 
   private commit(sequence: Sequence, end: number): void {

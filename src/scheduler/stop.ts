@@ -33,6 +33,18 @@ export function reachesLength(
   );
 }
 
+/** Most drafts that can be of use: each may be followed by one more token within the sequence's length. */
+export function roomForDrafts(
+  { request, numOutputTokens, numTokens }: Sequence,
+  maxModelLen: number,
+): number {
+  const left = Math.min(
+    request.params.maxTokens - numOutputTokens,
+    maxModelLen - numTokens,
+  );
+  return Math.max(0, left - 1);
+}
+
 /** The stop token to report: -1 for an end of sequence, which the reader names "stop" without a token. */
 export function reportedStopToken(
   sequence: Sequence,

@@ -58,6 +58,7 @@ export async function samplingParams(
     logitBias: logitBias(body.logit_bias ?? {}, vocabSize),
     allowedTokenIds: allowed,
     badWordsTokenIds: await badWords(body.bad_words ?? [], tokenizer),
+    numSpeculativeTokens: null,
   };
 }
 

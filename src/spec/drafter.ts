@@ -3,8 +3,8 @@ import type { Sequence } from "../core/sequence.js";
 import type { SpeculativeMethod } from "../core/speculative-config.js";
 
 /**
- * The sequences to draft for in one step, and their drafts: structures of arrays, reused. Every sequence is running, has
- * nothing in flight, and all of its tokens but the last are computed.
+ * The sequences to draft for in one step, and their drafts: structures of arrays, reused. Every sequence is running, and
+ * all of its tokens but the last are computed at least.
  */
 export class DraftBatch {
   count = 0;

@@ -4,10 +4,19 @@ import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
 import { RestartBudget } from "../../src/core/restart-budget.js";
 import { hashBlock } from "../../src/kv/prefix-cache.js";
+import type { SpecStats } from "../../src/spec/spec-stats.js";
 import { naiveOutcome, request, Simulation, VOCAB } from "./simulation.js";
-import type { World } from "./simulation.js";
+import type { DraftWorld, World } from "./simulation.js";
 
 const NUM_RUNS = process.env["OCTAVO_LONG"] ? 20_000 : 1_000;
+
+const draftWorlds: fc.Arbitrary<DraftWorld> = fc.record({
+  numSpeculativeTokens: fc.integer({ min: 1, max: 20 }),
+  adaptive: fc.boolean(),
+  spareRows: fc.oneof(fc.nat(4), fc.constant(120)),
+  rightness: fc.constantFrom(0, 0.5, 0.9, 1),
+  readiness: fc.constantFrom(0.6, 0.95, 1),
+});
 
 /** A sequence of maxModelLen tokens always fits, often barely. */
 const worlds: fc.Arbitrary<World> = fc
@@ -27,6 +36,7 @@ const worlds: fc.Arbitrary<World> = fc
       freq: 2,
     }),
     weakHash: fc.boolean(),
+    drafts: fc.option(draftWorlds, { freq: 3 }),
   })
   .map(({ spareBlocks, weakHash, ...world }) => ({
     ...world,
@@ -163,15 +173,27 @@ it(
   `gives what a naive run gives, over ${NUM_RUNS} random schedules`,
   { timeout: 3_600_000 },
   () => {
+    const accepted = { fixed: 0, adaptive: 0 };
+    let numRefused = 0;
     fc.assert(
       fc.property(worlds, actions, (world, plan) => {
         const simulation = new Simulation(world);
         const { requests, aborted } = play(simulation, plan, world);
         checkOutcomes(simulation, requests, aborted, world);
         checkCounts(simulation, requests, world);
+        const speculation = checkSpeculation(simulation, requests);
+        if (!speculation) return;
+        const { numAcceptedTokens, numDraftTokens } = speculation;
+        accepted[world.drafts?.adaptive ? "adaptive" : "fixed"] +=
+          numAcceptedTokens;
+        numRefused += numDraftTokens - numAcceptedTokens;
       }),
       { numRuns: NUM_RUNS },
     );
+    // The schedules above did speculate, in every way.
+    expect(accepted.fixed).toBeGreaterThan(NUM_RUNS);
+    expect(accepted.adaptive).toBeGreaterThan(NUM_RUNS / 10);
+    expect(numRefused).toBeGreaterThan(NUM_RUNS);
   },
 );
 
@@ -259,6 +281,26 @@ function checkOutcomes(
         naive.promptLogprobs.slice(0, got.promptLogprobs.length),
       );
     }
+}
+
+/** The counters are what a reader of the steps counts, and nothing is held for what has ended. */
+function checkSpeculation(
+  { drafter, last, numFollowing, numEnded }: Simulation,
+  requests: Request[],
+): SpecStats | null {
+  if (!drafter) return null;
+  const numChoices = requests.reduce((sum, { n }) => sum + n, 0);
+  expect(drafter.numReleased).toBe(numChoices);
+  expect(drafter.live.size).toBe(0);
+  const speculation = last?.stats.speculation ?? null;
+  if (!speculation) return null;
+  const { acceptedPerPosition, numAcceptedTokens } = speculation;
+  expect(acceptedPerPosition.reduce((a, b) => a + b)).toBe(numAcceptedTokens);
+  // A draft that ends its output has no token after it in the step.
+  expect(numAcceptedTokens).toBeGreaterThanOrEqual(numFollowing);
+  expect(numAcceptedTokens).toBeLessThanOrEqual(numFollowing + numEnded);
+  expect(speculation.numDraftTokens).toBeGreaterThanOrEqual(numAcceptedTokens);
+  return speculation;
 }
 
 function checkCounts(

@@ -14,6 +14,8 @@ import {
   fakeLogprob,
   fakeToken,
 } from "../../src/runner/fake-runner.js";
+import type { Sequence } from "../../src/core/sequence.js";
+import type { DraftBatch, Drafter } from "../../src/spec/drafter.js";
 import type { BlockHash } from "../../src/kv/prefix-cache.js";
 
 export const VOCAB = 97;
@@ -29,6 +31,21 @@ export interface World {
   schedulingPolicy: "fcfs" | "priority";
   slidingWindow: number | null;
   hash?: BlockHash;
+  drafts?: DraftWorld | null;
+}
+
+/** How sequences are drafted for. */
+export interface DraftWorld {
+  numSpeculativeTokens: number;
+  adaptive: boolean;
+  /** Rows that a step may sample beyond one for each sequence. */
+  spareRows: number;
+  /** 0..1: share of drafts that are what comes, of the others some are no tokens at all. */
+  rightness: number;
+  /** 0..1: how often there are drafts, and how often fewer than wanted. */
+  readiness: number;
+  /** Up to `count` tokens that come next; by default those of the fake model. */
+  oracle?: (sequence: Sequence, count: number) => number[];
 }
 
 export const WORLD: World = {
@@ -92,12 +109,81 @@ export interface Outcome {
   numFinished: number;
 }
 
+/** Makes the drafts of a DraftWorld: what the fake model will say, or not, as a hash of sequence and position decides. */
+export class OracleDrafter implements Drafter {
+  readonly method = "ngram";
+  readonly live = new Set<Sequence>();
+  numReleased = 0;
+
+  constructor(
+    private readonly drafts: DraftWorld,
+    private readonly slidingWindow: number | null,
+  ) {}
+
+  propose(batch: DraftBatch): void {
+    for (let i = 0; i < batch.count; i++) this.draft(batch, i);
+  }
+
+  private draft(batch: DraftBatch, i: number): void {
+    const sequence = batch.sequence(i);
+    this.live.add(sequence);
+    const { numTokens, request, choice } = sequence;
+    const chance = (n: number): number =>
+      (fakeToken([request.handle, choice, numTokens, n], 4, 0, 0, 4096).seen >>>
+        0) /
+      2 ** 32;
+    const { numSpeculativeTokens, oracle } = this.drafts;
+    const coming = oracle
+      ? oracle(sequence, numSpeculativeTokens)
+      : this.ask(sequence, numSpeculativeTokens);
+    for (const [k, token] of coming.entries()) {
+      if (chance(2 * k) >= this.drafts.readiness) return;
+      const luck = chance(2 * k + 1);
+      const isRight = luck < this.drafts.rightness;
+      const wrong = luck > 0.99 ? VOCAB + 5 : (token + 1) % VOCAB;
+      batch.push(i, isRight ? token : wrong);
+    }
+  }
+
+  private ask(sequence: Sequence, count: number): number[] {
+    const all = [...sequence.tokens.subarray(0, sequence.numTokens)];
+    const [low, high] = seedOf(sequence.request.params, sequence.choice);
+    for (let k = 0; k < count; k++) {
+      const window = this.slidingWindow;
+      all.push(fakeToken(all, all.length, low, high, VOCAB, window).token);
+    }
+    return all.slice(sequence.numTokens);
+  }
+
+  release(sequence: Sequence): void {
+    this.live.delete(sequence);
+    this.numReleased++;
+  }
+
+  reset(): void {
+    this.live.clear();
+  }
+
+  close(): void {
+    this.live.clear();
+  }
+}
+
+/** seed + choice over 64 bits. */
+function seedOf(
+  params: SamplingParams,
+  choice: number,
+): [low: number, high: number] {
+  const low = (params.seedLo >>> 0) + choice;
+  return [low, params.seedHi + (low > 0xffffffff ? 1 : 0)];
+}
+
 export function makeRunner(world: World, faults?: FaultPlan): FakeRunner {
   return new FakeRunner({
     ...(faults && { faults }),
     maxNumTokens: world.maxNumBatchedTokens,
     maxNumSeqs: world.maxNumSeqs,
-    maxNumSamples: world.maxNumSeqs,
+    maxNumSamples: world.maxNumSeqs + (world.drafts?.spareRows ?? 0),
     maxModelLen: world.maxModelLen,
     numBlocks: world.numBlocks,
     vocabSize: VOCAB,
@@ -109,11 +195,15 @@ export function makeRunner(world: World, faults?: FaultPlan): FakeRunner {
 export class Simulation {
   runner: FakeRunner;
   readonly engine: Engine;
+  readonly drafter: OracleDrafter | null | undefined;
   readonly outcomes = new Map<string, Outcome>();
   readonly admitted = new Map<number, number>();
   readonly computed = new Map<string, number>();
   last: StepResult | null = null;
   numSteps = 0;
+  /** Tokens that came in one step behind another of the same choice; choices that a stop token ended. */
+  numFollowing = 0;
+  numEnded = 0;
   /** With `faults` a lost runner is replaced, as often as `options` allow; without, the engine ends with it. */
   constructor(
     overrides: Partial<World> = {},
@@ -122,12 +212,26 @@ export class Simulation {
   ) {
     const world = { ...WORLD, ...overrides };
     const plan = faults && new FaultPlan(faults);
+    const { drafts } = world;
+    this.drafter = drafts && new OracleDrafter(drafts, world.slidingWindow);
     this.runner = makeRunner(world, plan);
     this.engine = new Engine(
       this.runner,
-      { ...ENGINE_DEFAULTS, ...world },
+      {
+        ...ENGINE_DEFAULTS,
+        ...world,
+        speculativeConfig: drafts
+          ? {
+              method: "ngram",
+              promptLookupMin: 1,
+              promptLookupMax: 1,
+              ...drafts,
+            }
+          : null,
+      },
       {
         slidingWindow: world.slidingWindow,
+        ...(this.drafter && { drafter: this.drafter }),
         ...(plan && {
           reopen: () => (this.runner = makeRunner(world, plan)),
         }),
@@ -184,6 +288,7 @@ export class Simulation {
   }
 
   private note({ events, finished, admitted }: StepResult): void {
+    const inThisStep = new Set<Outcome>();
     readEvents(events.toMessage(), (event) => {
       const outcome = this.outcome(event, event.choice);
       if (outcome.finish !== FinishReason.none)
@@ -197,6 +302,9 @@ export class Simulation {
       outcome.stopTokenId = event.stopTokenId;
       if (event.kind === EventKind.finish) return;
       outcome.tokens.push(event.token);
+      if (inThisStep.has(outcome)) this.numFollowing++;
+      inThisStep.add(outcome);
+      if (event.finish === FinishReason.stop) this.numEnded++;
       if (event.numTop < 0) return;
       outcome.logprobs.push(event.logprob);
       outcome.topIds.push([...event.topIds]);
@@ -224,9 +332,7 @@ export function naiveOutcome(
   choice: number,
   { maxModelLen, slidingWindow }: Pick<World, "maxModelLen" | "slidingWindow">,
 ): Omit<Outcome, "numFinished" | "topIds"> {
-  // seed + choice over 64 bits.
-  const low = (params.seedLo >>> 0) + choice;
-  const high = params.seedHi + (low > 0xffffffff ? 1 : 0);
+  const [low, high] = seedOf(params, choice);
   const all = [...promptTokenIds];
   const next = (length: number): { token: number; seen: number } =>
     fakeToken(all, length, low, high, VOCAB, slidingWindow);

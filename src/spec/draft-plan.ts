@@ -1,0 +1,100 @@
+/** Sequences that could be drafted for: structures of arrays, `count` of each. */
+export interface DraftCandidates {
+  count: number;
+  /** Probability that a draft is right when those before it are. */
+  acceptance: Float64Array;
+  /** Probability that there will be drafts: 1 where they are there already. */
+  reach: Float64Array;
+  /** Int32; most drafts. */
+  limit: Int32Array;
+}
+
+/** What steps cost; any unit. */
+export interface DraftCosts {
+  /** Of the step without drafts, of as many rows as it has sequences. */
+  plain: number;
+  /** Of a step of `rows` rows with drafts among them. */
+  drafting: (rows: number) => number;
+  /** Not planned beyond; each candidate gets an equal share of what is left. */
+  mostRows: number;
+}
+
+/** A step with drafts has to be this much better than one without: what is measured is noisy, and neither is free to change to. */
+export const MARGIN = 1.02;
+
+/** Prices of one row, in tokens, that are tried: from what only a sure draft is worth, down. */
+const PRICES = Float64Array.from({ length: 32 }, (_, i) => 0.98 * 0.88 ** i);
+
+/**
+ * How many drafts for each candidate (into `out`) bring the most tokens a second; false, and all 0, where a step without
+ * drafts brings as many.
+ *
+ * The j-th draft of a sequence is accepted with probability a^j, so drafts are worth less the further they reach, and
+ * the best choice for any number of rows is all those worth more than some price. For each price the step has
+ *
+ *   rows      numSeqs + sum of k_i                        k_i = floor(log price / log a_i), within the limits
+ *   tokens    numSeqs + sum of a_i (1 - a_i^k_i) / (1 - a_i)
+ *
+ * and the best of tokens / seconds(rows) is taken.
+ */
+export function planDrafts(
+  numSeqs: number,
+  candidates: DraftCandidates,
+  costs: DraftCosts,
+  out: Int32Array,
+): boolean {
+  const { count } = candidates;
+  const longest = Math.floor((costs.mostRows - numSeqs) / count);
+  let best = (MARGIN * numSeqs) / costs.plain;
+  let bestPrice = 0;
+  for (const price of PRICES) {
+    const { rows, tokens } = atPrice(candidates, price, longest);
+    if (rows === 0) continue;
+    const speed = (numSeqs + tokens) / costs.drafting(numSeqs + rows);
+    if (speed <= best) continue;
+    best = speed;
+    bestPrice = price;
+  }
+  for (let i = 0; i < count; i++)
+    out[i] = bestPrice > 0 ? lengthAt(candidates, i, bestPrice, longest) : 0;
+  return bestPrice > 0;
+}
+
+const sums = { rows: 0, tokens: 0 };
+
+/** Rows may be fractions: where drafts are only likely to be there. */
+function atPrice(
+  candidates: DraftCandidates,
+  price: number,
+  longest: number,
+): typeof sums {
+  sums.rows = 0;
+  sums.tokens = 0;
+  for (let i = 0; i < candidates.count; i++) {
+    const length = lengthAt(candidates, i, price, longest);
+    if (length === 0) continue;
+    const reach = candidates.reach[i] as number;
+    sums.rows += reach * length;
+    sums.tokens +=
+      reach * expectedAccepted(candidates.acceptance[i] as number, length);
+  }
+  return sums;
+}
+
+function lengthAt(
+  { acceptance, limit }: DraftCandidates,
+  i: number,
+  price: number,
+  longest: number,
+): number {
+  const a = acceptance[i] as number;
+  const most = Math.min(limit[i] as number, longest);
+  if (a >= 1) return most;
+  if (a < price) return 0;
+  return Math.min(most, Math.floor(Math.log(price) / Math.log(a) + 1e-9));
+}
+
+/** Drafts accepted of `length`, where each is right with probability `a` when those before it are. */
+export function expectedAccepted(a: number, length: number): number {
+  return a >= 1 ? length : (a * (1 - a ** length)) / (1 - a);
+}

@@ -1,0 +1,289 @@
+import { NO_DRAFTS } from "../core/sequence.js";
+import type { Sequence } from "../core/sequence.js";
+import type { SpeculativeConfig } from "../core/speculative-config.js";
+import { OverallAcceptance } from "./acceptance.js";
+import { DraftController } from "./draft-controller.js";
+import type { StepKind } from "./draft-controller.js";
+import type { DraftCandidates } from "./draft-plan.js";
+import { DraftBatch } from "./drafter.js";
+import type { Drafter } from "./drafter.js";
+import { Forecast } from "./forecast.js";
+import { SpecCounter } from "./spec-stats.js";
+import type { SpecStats } from "./spec-stats.js";
+
+export interface SpeculatorOptions {
+  drafter: Drafter;
+  config: Pick<SpeculativeConfig, "numSpeculativeTokens" | "adaptive">;
+  maxNumSeqs: number;
+  vocabSize: number;
+  /** Rows that a step may sample. */
+  mostRows: number;
+  /** Drafts that can be of use before a sequence is as long as it may be. */
+  room: (sequence: Sequence) => number;
+  /** How many of the drafts (beginning with the first) can be verified, where not all can. */
+  verifiable?: (sequence: Sequence, drafts: Int32Array) => number;
+}
+
+/** The running sequences, in order of rank. */
+export interface RunningSequences {
+  readonly length: number;
+  at(i: number): Sequence;
+}
+
+/** Share of the time that a drafter which costs time may spend on finding out whether it would pay. */
+const PROBING = 0.005;
+
+/**
+ * Decides, before each step, for which sequences how many drafts are verified in it.
+ *
+ *   drafting   propose -> step with drafts -> book -> propose ...      each step waits for the one before
+ *   ahead      step -> step -> ...   none has drafts; each is scheduled while the one before computes. What the drafter
+ *              would have proposed is compared with what comes, until it looks as if drafts would pay
+ */
+export class Speculator {
+  private readonly drafter: Drafter;
+  /** What may have drafts, and what the drafter is asked for. */
+  private readonly eligible: DraftBatch;
+  private readonly asked: DraftBatch;
+  private readonly controller: DraftController;
+  private readonly counter: SpecCounter;
+  private readonly overall = new OverallAcceptance();
+  private readonly forecasts = new Map<Sequence, Forecast>();
+  private readonly candidates: DraftCandidates;
+  /** Int32 [maxNumSeqs] */
+  private readonly lengths: Int32Array;
+  private waits = false;
+  /** Seconds that may be spent on a probe; what one took. */
+  private credit = 0;
+  private probeSeconds = 0;
+
+  constructor(private readonly options: SpeculatorOptions) {
+    const { maxNumSeqs, config } = options;
+    this.drafter = options.drafter;
+    this.eligible = new DraftBatch(maxNumSeqs, config.numSpeculativeTokens);
+    this.asked = new DraftBatch(maxNumSeqs, config.numSpeculativeTokens);
+    this.controller = new DraftController(options.mostRows);
+    this.counter = new SpecCounter(config.numSpeculativeTokens);
+    this.candidates = {
+      count: 0,
+      acceptance: new Float64Array(maxNumSeqs),
+      reach: new Float64Array(maxNumSeqs),
+      limit: new Int32Array(maxNumSeqs),
+    };
+    this.lengths = new Int32Array(maxNumSeqs);
+  }
+
+  get stats(): SpecStats {
+    return this.counter.stats;
+  }
+
+  /** The next step is not to be scheduled before this one is booked: it is likely to have drafts. */
+  get waitsForBooking(): boolean {
+    return this.waits;
+  }
+
+  /** Before a step, with everything booked: sets the draftTokens of running sequences. */
+  propose(running: RunningSequences): void {
+    const numSeqs = this.collect(running, 0);
+    const { eligible, asked, lengths } = this;
+    const { adaptive } = this.options.config;
+    this.waits = !adaptive && eligible.count > 0;
+    if (eligible.count === 0) return;
+    for (let i = 0; i < eligible.count; i++)
+      this.forecastOf(eligible.sequence(i)).drop();
+    lengths.set(eligible.wanted.subarray(0, eligible.count));
+    if (adaptive && this.isCostly) {
+      this.fillCandidates(eligible, eligible.wanted);
+      if (!this.controller.plan(numSeqs, this.candidates, lengths)) return;
+    }
+    asked.clear();
+    for (let i = 0; i < eligible.count; i++)
+      if ((lengths[i] as number) > 0)
+        asked.add(eligible.sequence(i), lengths[i] as number);
+    this.draft();
+    lengths.set(asked.numDrafts.subarray(0, asked.count));
+    if (adaptive) {
+      this.fillCandidates(asked, asked.numDrafts);
+      this.controller.plan(numSeqs, this.candidates, lengths);
+    }
+    for (let i = 0; i < asked.count; i++) {
+      const drafts = asked.draftsOf(i).subarray(0, lengths[i]);
+      asked.sequence(i).draftTokens = drafts;
+    }
+  }
+
+  /** While a step without drafts computes that was scheduled ahead: whether the one after it should have some. */
+  lookAhead(running: RunningSequences): void {
+    const numSeqs = this.collect(running, 1);
+    this.waits = false;
+    if (this.eligible.count === 0) return;
+    if (!this.options.config.adaptive) this.waits = true;
+    else if (this.isCostly) this.waits = this.weighProbes(numSeqs);
+    else this.waits = this.weighForecasts(numSeqs);
+  }
+
+  /** A step that did nothing but decode took `seconds`. */
+  noteStep(kind: StepKind, rows: number, seconds: number): void {
+    this.controller.noteStep(kind, rows, seconds);
+    this.credit += PROBING * seconds;
+  }
+
+  /** The drafts of a sequence were compared: see SchedulerReport.verified. */
+  noteVerified(
+    sequence: Sequence,
+    drafted: number,
+    accepted: number,
+    judged: number,
+  ): void {
+    this.counter.note(drafted, accepted);
+    this.forecastOf(sequence).judged(accepted, judged);
+  }
+
+  /** The sequence has ended. */
+  release(sequence: Sequence): void {
+    this.forecasts.delete(sequence);
+    this.drafter.release(sequence);
+  }
+
+  /** The runner was replaced. */
+  reset(): void {
+    this.forecasts.clear();
+    this.drafter.reset();
+  }
+
+  close(): void {
+    this.drafter.close();
+  }
+
+  /** Looking at what it would propose takes time from the steps. */
+  private get isCostly(): boolean {
+    return this.drafter.method === "draft_model";
+  }
+
+  /** Fills `eligible` with the sequences that may have drafts; returns how many decode. */
+  private collect(running: RunningSequences, numInFlight: number): number {
+    const { eligible } = this;
+    eligible.clear();
+    let numSeqs = 0;
+    for (let i = 0; i < running.length; i++) {
+      const sequence = running.at(i);
+      sequence.draftTokens = NO_DRAFTS;
+      const { numTokens, numInFlightTokens, numComputedTokens } = sequence;
+      const want = numTokens + numInFlightTokens - numComputedTokens;
+      if (want !== 1 || numInFlightTokens !== numInFlight) continue;
+      numSeqs++;
+      const most = this.mostFor(sequence);
+      if (most > 0) eligible.add(sequence, most);
+    }
+    return numSeqs;
+  }
+
+  private mostFor(sequence: Sequence): number {
+    const { numSpeculativeTokens } = this.options.config;
+    const wanted = sequence.request.params.numSpeculativeTokens;
+    return Math.min(
+      numSpeculativeTokens,
+      wanted ?? numSpeculativeTokens,
+      this.options.room(sequence),
+    );
+  }
+
+  private fillCandidates(batch: DraftBatch, limit: Int32Array): void {
+    const { candidates } = this;
+    candidates.count = batch.count;
+    candidates.reach.fill(1, 0, batch.count);
+    candidates.limit.set(limit.subarray(0, batch.count));
+    for (let i = 0; i < batch.count; i++)
+      candidates.acceptance[i] = this.acceptanceOf(batch.sequence(i));
+  }
+
+  /** Asks the drafter, and cuts off what the target could not sample or no mask could be made for. */
+  private draft(): void {
+    const { asked } = this;
+    const { vocabSize, verifiable } = this.options;
+    this.drafter.propose(asked);
+    for (let i = 0; i < asked.count; i++) {
+      const drafts = asked.draftsOf(i);
+      const foreign = drafts.findIndex((id) => id < 0 || id >= vocabSize);
+      if (foreign >= 0) asked.numDrafts[i] = foreign;
+      if (verifiable)
+        asked.numDrafts[i] = verifiable(asked.sequence(i), asked.draftsOf(i));
+    }
+  }
+
+  /** Whether the drafts that would be there after the token in flight pay. */
+  private weighForecasts(numSeqs: number): boolean {
+    const { eligible, candidates } = this;
+    this.compareForecasts();
+    this.renewForecasts();
+    let count = 0;
+    for (let i = 0; i < eligible.count; i++) {
+      const sequence = eligible.sequence(i);
+      const left = this.forecastOf(sequence).numLeft - 1;
+      if (left <= 0) continue;
+      const acceptance = this.acceptanceOf(sequence);
+      candidates.acceptance[count] = acceptance;
+      candidates.reach[count] = acceptance;
+      candidates.limit[count++] = left;
+    }
+    candidates.count = count;
+    return this.controller.plan(numSeqs, candidates, this.lengths);
+  }
+
+  /** Whether the drafts of a model pay; while they don't, it is asked now and then. */
+  private weighProbes(numSeqs: number): boolean {
+    const { eligible, controller, candidates, lengths } = this;
+    this.compareForecasts();
+    this.fillCandidates(eligible, eligible.wanted);
+    if (controller.plan(numSeqs, candidates, lengths)) return true;
+    if (this.credit > this.probeSeconds) {
+      const start = performance.now();
+      this.renewForecasts();
+      this.probeSeconds = (performance.now() - start) / 1e3;
+      this.credit = 0;
+    }
+    return false;
+  }
+
+  private compareForecasts(): void {
+    const { eligible } = this;
+    for (let i = 0; i < eligible.count; i++) {
+      const sequence = eligible.sequence(i);
+      this.forecastOf(sequence).compare(sequence);
+    }
+  }
+
+  /** Asks the drafter where nothing is left of what it said before. */
+  private renewForecasts(): void {
+    const { eligible, asked } = this;
+    asked.clear();
+    for (let i = 0; i < eligible.count; i++) {
+      const sequence = eligible.sequence(i);
+      if (this.forecastOf(sequence).numLeft === 0)
+        asked.add(sequence, eligible.wanted[i] as number);
+    }
+    if (asked.count === 0) return;
+    this.drafter.propose(asked);
+    for (let i = 0; i < asked.count; i++) {
+      const sequence = asked.sequence(i);
+      this.forecastOf(sequence).set(sequence, asked.draftsOf(i));
+    }
+  }
+
+  private acceptanceOf(sequence: Sequence): number {
+    return this.forecastOf(sequence).acceptance.estimate(this.overall.estimate);
+  }
+
+  private forecastOf(sequence: Sequence): Forecast {
+    let forecast = this.forecasts.get(sequence);
+    if (!forecast) {
+      const { numSpeculativeTokens } = this.options.config;
+      forecast = new Forecast(numSpeculativeTokens, (right, judged) => {
+        this.overall.note(right, judged);
+        this.counter.noteJudged(judged, this.overall.estimate);
+      });
+      this.forecasts.set(sequence, forecast);
+    }
+    return forecast;
+  }
+}
