@@ -1,5 +1,6 @@
 import { Type, type Static, type TSchema } from "typebox";
 import { ENGINE_DEFAULTS, type EngineConfig } from "../core/config.js";
+import { parseSpeculativeConfig } from "../core/speculative-config.js";
 import { OctavoError } from "../core/errors.js";
 import { checkBody } from "../server/validation.js";
 import { checkSignal } from "./run.js";
@@ -32,6 +33,8 @@ const LoadSchema = Type.Object({
   enablePrefixCaching: flag(),
   asyncScheduling: flag(),
   enforceEager: flag(),
+  /** As `--speculative-config` takes it: {"method": "ngram", "num_speculative_tokens": 5}. */
+  speculativeConfig: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   schedulingPolicy: oneOf("fcfs", "priority"),
   gpuMemoryUtilization: Type.Optional(
     Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
@@ -75,6 +78,19 @@ export function checkLoadOptions(options: LoadOptions): void {
     if (!(error instanceof OctavoError)) throw error;
     throw new OctavoError("invalid_config", error.message, error.param);
   }
+  speculation(options);
+}
+
+function speculation({
+  speculativeConfig,
+}: LoadOptions): Pick<EngineConfig, "speculativeConfig"> {
+  if (speculativeConfig === undefined) return { speculativeConfig: null };
+  return {
+    speculativeConfig: parseSpeculativeConfig(
+      speculativeConfig,
+      "speculativeConfig",
+    ),
+  };
 }
 
 /** Errors: `code`, naming the first field that `schema` does not have. */
@@ -106,6 +122,7 @@ export function engineConfig(
   return {
     ...ENGINE_DEFAULTS,
     ...(Object.fromEntries(given) as Partial<EngineConfig>),
+    ...speculation(options),
     model: directory,
   };
 }

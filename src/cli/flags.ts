@@ -10,6 +10,8 @@ export interface Flag {
   /** A switch that also has --no-<name>. */
   negatable?: boolean;
   repeatable?: boolean;
+  /** The value is the JSON of an object; a configuration file may have the object itself. */
+  json?: boolean;
   help: string;
   default?: unknown;
   choices?: readonly string[];
@@ -185,9 +187,10 @@ function scalarFromConfig(flag: Flag, value: unknown, file: string): unknown {
   };
   if (!flag.value)
     return typeof value === "boolean" ? value : fail("Expected true or false.");
-  if (typeof value !== "string" && typeof value !== "number")
+  const isObject = flag.json === true && typeof value === "object";
+  if (!isObject && typeof value !== "string" && typeof value !== "number")
     return fail("Expected a string or a number.");
-  const text = String(value);
+  const text = isObject ? JSON.stringify(value) : String(value);
   if (flag.choices && !flag.choices.includes(text))
     return fail(`Expected one of ${flag.choices.join(", ")}.`);
   if (!flag.parse) return text;

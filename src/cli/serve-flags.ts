@@ -1,4 +1,9 @@
 import { ENGINE_DEFAULTS, type EngineConfig } from "../core/config.js";
+import { InvalidArgumentError } from "commander";
+import {
+  parseSpeculativeConfig,
+  type SpeculativeConfig,
+} from "../core/speculative-config.js";
 import { OctavoError } from "../core/errors.js";
 import { REASONING_FORMATS } from "../text/turn/reasoning.js";
 import { TOOL_CALL_FORMATS } from "../text/turn/tool-call-format.js";
@@ -267,6 +272,13 @@ export const SERVE_FLAGS: readonly Flag[] = [
     default: engine.asyncScheduling,
   },
   {
+    name: "speculative-config",
+    value: "json",
+    help: 'guess tokens ahead and verify them together, as {"method":"ngram","num_speculative_tokens":5}; the output stays what it is',
+    json: true,
+    parse: speculative,
+  },
+  {
     name: "enforce-eager",
     help: "launch every op of every step instead of replaying decode graphs (GPU)",
     default: engine.enforceEager,
@@ -306,9 +318,24 @@ export const SERVE_FLAGS: readonly Flag[] = [
   },
 ];
 
+/** The JSON of --speculative-config. */
+function speculative(text: string): SpeculativeConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = text;
+  }
+  try {
+    return parseSpeculativeConfig(value);
+  } catch (error) {
+    if (!(error instanceof OctavoError)) throw error;
+    throw new InvalidArgumentError(error.message);
+  }
+}
+
 /** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
 export const UNBUILT_FLAGS: readonly string[] = [
-  "speculative-config",
   "no-enable-chunked-prefill",
   "no-batch-invariant",
   "embedding-model",

@@ -14,6 +14,8 @@ const KV_BYTES = { f32: 4, f16: 2 } as const;
 const DEFAULT_HOST_KV_BYTES = 4 * GIB;
 /** Sample rows of a small batch, so that prompt_logprobs get through a prompt in reasonable steps. */
 const MIN_SAMPLES = 64;
+/** Sample rows for drafts: beyond, every row costs as much as the first on any device, and drafts no longer pay. */
+const MAX_DRAFTED_SAMPLES = 512;
 /** Rows of logits held at once: [64, vocabSize] floats. On a device each slice of rows reads all of lm_head's weights. */
 const MAX_HOST_LOGITS_ROWS = 64;
 const MAX_DEVICE_LOGITS_ROWS = 256;
@@ -35,6 +37,7 @@ export interface MemoryPlanInput {
     | "maxNumSeqs"
     | "maxNumBatchedTokens"
     | "gpuMemoryUtilization"
+    | "speculativeConfig"
     | "numGpuBlocksOverride"
   >;
   program: Pick<
@@ -261,9 +264,12 @@ function logitsRows(samples: number, { hostMemory }: DeviceMemory): number {
 }
 
 function numSamples(config: MemoryPlanInput["config"]): number {
+  const { maxNumSeqs, maxNumBatchedTokens, speculativeConfig } = config;
+  const rowsOfOne = 1 + (speculativeConfig?.numSpeculativeTokens ?? 0);
+  const drafted = Math.min(maxNumSeqs * rowsOfOne, MAX_DRAFTED_SAMPLES);
   return Math.max(
-    config.maxNumSeqs,
-    Math.min(MIN_SAMPLES, config.maxNumBatchedTokens),
+    maxNumSeqs,
+    Math.min(Math.max(MIN_SAMPLES, drafted), maxNumBatchedTokens),
   );
 }
 

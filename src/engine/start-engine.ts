@@ -1,6 +1,7 @@
 import type { EngineConfig } from "../core/config.js";
 import type { ModelRunner } from "../runner/runner.js";
 import { Engine } from "./engine.js";
+import { makeDrafter } from "./make-drafter.js";
 import type { FromEngine } from "./messages.js";
 import { planEngine } from "./plan-engine.js";
 import { prepareModel } from "./prepare-model.js";
@@ -30,7 +31,9 @@ export async function startEngine(
     );
   const runner = load();
   try {
+    const { speculativeConfig } = config;
     const engine = new Engine(runner, config, {
+      ...(speculativeConfig && { drafter: makeDrafter(speculativeConfig) }),
       slidingWindow: slidingWindowOf(model.program),
       reopen: load,
     });
