@@ -177,6 +177,14 @@ function fromConfig(flag: Flag, value: unknown, file: string): unknown {
   return flag.repeatable ? [scalar] : scalar;
 }
 
+function textFromConfig({ json }: Flag, value: unknown): string | null {
+  if (typeof value === "string" || typeof value === "number")
+    return String(value);
+  return json === true && typeof value === "object"
+    ? JSON.stringify(value)
+    : null;
+}
+
 function scalarFromConfig(flag: Flag, value: unknown, file: string): unknown {
   const fail = (expected: string): never => {
     throw new OctavoError(
@@ -187,10 +195,8 @@ function scalarFromConfig(flag: Flag, value: unknown, file: string): unknown {
   };
   if (!flag.value)
     return typeof value === "boolean" ? value : fail("Expected true or false.");
-  const isObject = flag.json === true && typeof value === "object";
-  if (!isObject && typeof value !== "string" && typeof value !== "number")
-    return fail("Expected a string or a number.");
-  const text = isObject ? JSON.stringify(value) : String(value);
+  const text = textFromConfig(flag, value);
+  if (text === null) return fail("Expected a string or a number.");
   if (flag.choices && !flag.choices.includes(text))
     return fail(`Expected one of ${flag.choices.join(", ")}.`);
   if (!flag.parse) return text;
