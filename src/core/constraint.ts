@@ -21,6 +21,8 @@ export interface Constraint {
   startAfter: number[];
   /** Tokens of the free part before its end is forced; null: as many as it takes. */
   freeTokens: number | null;
+  /** The output may also end in its free part: what is constrained need not come. Default false. */
+  optional?: boolean;
 }
 
 /**

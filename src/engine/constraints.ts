@@ -170,7 +170,7 @@ export class Constraints {
    */
   private applyFree(
     sequence: Sequence,
-    { grammar, startAfter, freeTokens }: Constraint,
+    { grammar, startAfter, freeTokens, optional }: Constraint,
     row: number,
     numDrafts: number,
   ): void {
@@ -181,7 +181,7 @@ export class Constraints {
       this.mask.fill(0);
       setBit(this.mask, forced);
       this.runner.setMask(row, this.mask);
-    } else if (grammar) {
+    } else if (grammar && optional !== true) {
       this.mask.fill(0xffffffff);
       for (const id of request.params.eosTokenIds) clearBit(this.mask, id);
       this.runner.setMask(row, this.mask);

@@ -2,6 +2,7 @@
 import type { GrammarSpec } from "../grammar/spec.js";
 import {
   JSON_LIST,
+  markersOf,
   type ToolCallFormat,
 } from "../text/turn/tool-call-format.js";
 import type { Tool } from "./tools.js";
@@ -28,7 +29,7 @@ export function callsGrammar(
     text(sectionBegin),
     {
       kind: "repeat",
-      part: choice(tools.map((tool) => callGrammar(format, tool))),
+      part: choice(tools.map((tool) => callGrammar(format, tool, true))),
       separator,
       min: 1,
       max: several && !single ? null : 1,
@@ -37,12 +38,55 @@ export function callsGrammar(
   ]);
 }
 
-function callGrammar(format: ToolCallFormat, tool: Tool): GrammarSpec {
+/** Calls that may come: the marker that announces them, and what follows it then. */
+export interface AnnouncedCalls {
+  readonly marker: string;
+  readonly grammar: GrammarSpec;
+}
+
+/**
+ * What follows the marker with which calls begin: the arguments of a strict tool match its schema, those of others are
+ * any object, and after the calls the output ends. Null where no marker announces calls, or their arguments are not JSON.
+ */
+export function announcedCalls(
+  format: ToolCallFormat,
+  tools: readonly Tool[],
+  several: boolean,
+): AnnouncedCalls | null {
+  const { sectionBegin, sectionEnd, callBegin, separator, single } = format;
+  const [marker] = markersOf(format).all;
+  const begin = sectionBegin === "" ? callBegin : sectionBegin;
+  const { kind } = format.payload;
+  if (kind !== "json" && kind !== "named") return null;
+  if (marker === undefined || !begin.trimStart().startsWith(marker))
+    return null;
+  const rest = begin.trimStart().slice(marker.length);
+  const first = sectionBegin === "" ? { ...format, callBegin: rest } : format;
+  const calls = (of: ToolCallFormat): GrammarSpec =>
+    choice(tools.map((tool) => callGrammar(of, tool, tool.strict)));
+  const next: GrammarSpec = {
+    kind: "repeat",
+    part: sequence([text(separator), calls(format)]),
+    separator: "",
+    min: 0,
+    max: several && !single ? null : 0,
+  };
+  const parts = [calls(first), next, text(sectionEnd)];
+  if (sectionBegin !== "") parts.unshift(text(rest));
+  return { marker, grammar: sequence(parts) };
+}
+
+/** @param strict the arguments match the tool's schema, rather than being any object */
+function callGrammar(
+  format: ToolCallFormat,
+  tool: Tool,
+  strict: boolean,
+): GrammarSpec {
   const [before, after] = aroundArguments(format, tool.name);
   const { parameters: schema, param } = tool;
   return sequence([
     text(format.callBegin + before),
-    { kind: "json_schema", schema, param },
+    strict ? { kind: "json_schema", schema, param } : { kind: "json_object" },
     text(after + format.callEnd),
   ]);
 }

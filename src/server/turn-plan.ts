@@ -14,8 +14,12 @@ import {
 } from "../text/turn/turn-parser.js";
 import { unsupportedField } from "./errors.js";
 import type { ServerContext } from "./options.js";
-import { callsGrammar, constrainedFormat } from "./tool-grammar.js";
-import { knownTools, type ToolUse } from "./tools.js";
+import {
+  announcedCalls,
+  callsGrammar,
+  constrainedFormat,
+} from "./tool-grammar.js";
+import { knownTools, type Tool, type ToolUse } from "./tools.js";
 
 export interface TurnWishes {
   readonly toolUse: ToolUse;
@@ -66,36 +70,30 @@ export class TurnPlan {
         ? beginReasoning(reasoning, rendered)
         : rendered;
     const begun = reasoning !== null && beginsReasoning(reasoning, prompt);
-    const { grammar, format, param } = demands(calls, wishes);
+    const wanted = demands(calls, wishes);
     const options: TurnOptions = {
       reasoning: reasoning === null ? null : { format: reasoning, begun },
       calls:
-        format === null
+        wanted.format === null
           ? null
           : {
-              format,
+              format: wanted.format,
               tools: knownTools(toolUse.tools),
               maxCalls: toolUse.parallel ? Infinity : 1,
             },
     };
-    const startAfter =
-      begun && (reasoningBudget !== null || grammar !== null)
-        ? await markerTokens(
-            reasoning.end,
-            tokenizer,
-            reasoningBudget?.param ?? param,
-          )
-        : null;
+    const constraint = await constraintOf(
+      wanted,
+      begun ? reasoning : null,
+      reasoningBudget,
+      tokenizer,
+    );
     return new TurnPlan(
       prompt,
       options,
       tokensIn(markersNeeded(options), tokenizer),
-      grammar,
-      startAfter && {
-        grammar: null,
-        startAfter,
-        freeTokens: reasoningBudget?.tokens ?? null,
-      },
+      wanted.grammar,
+      constraint,
       calls?.shortIds ?? false,
     );
   }
@@ -119,6 +117,8 @@ interface Demands {
   readonly format: ToolCallFormat | null;
   /** The field that the grammar comes from. */
   readonly param: string;
+  /** The grammar follows this marker, which need not come; null: the grammar is of the whole answer. */
+  readonly marker: string | null;
 }
 
 /** Calls that must come leave no place for another answer; calls that may come stand beside it. */
@@ -129,9 +129,9 @@ function demands(
   const { choice, parallel, tools } = toolUse;
   const param = response === null ? "" : paramOf(response) || "response_format";
   if (calls === null || choice === "none")
-    return { grammar: response, format: null, param };
+    return { grammar: response, format: null, param, marker: null };
   if (choice === "auto" && response === null)
-    return { grammar: null, format: calls, param };
+    return callsThatMayCome(calls, toolUse);
   const format = constrainedFormat(calls);
   if (choice !== "auto") {
     const [wanted, several] =
@@ -139,11 +139,67 @@ function demands(
         ? [tools, parallel]
         : [tools.filter(({ name }) => name === choice.name), false];
     const grammar = callsGrammar(format, wanted, several);
-    return { grammar, format, param: "tool_choice" };
+    return { grammar, format, param: "tool_choice", marker: null };
   }
   const parts = response === null ? [] : [response];
   parts.push(callsGrammar(format, tools, parallel));
-  return { grammar: { kind: "choice", parts }, format, param };
+  return { grammar: { kind: "choice", parts }, format, param, marker: null };
+}
+
+/** Free, but where a tool is strict: its schema holds from where a call begins. Errors: 400 where nobody could see that. */
+function callsThatMayCome(
+  format: ToolCallFormat,
+  { tools, parallel }: ToolUse,
+): Demands {
+  const strict = tools.find((tool) => tool.strict);
+  if (strict === undefined)
+    return { grammar: null, format, param: "", marker: null };
+  const param = strictField(strict);
+  const announced = announcedCalls(format, tools, parallel);
+  if (announced === null) throw notEnforced(param);
+  return { ...announced, format, param };
+}
+
+/** "tools[0].function.parameters" -> "tools[0].function.strict" */
+function strictField({ param }: Tool): string {
+  return param.replace(/\w+$/, "strict");
+}
+
+function notEnforced(param: string) {
+  return unsupportedField(
+    param,
+    'the calls of this model begin with no token of their own, from which a schema could be enforced; send strict false, or tool_choice "required"',
+  );
+}
+
+/** Where the grammar begins, and what bounds the reasoning before. */
+async function constraintOf(
+  { grammar, param, marker }: Demands,
+  begun: ReasoningFormat | null,
+  budget: TurnWishes["reasoningBudget"],
+  tokenizer: Tokenizer,
+): Promise<Constraint | null> {
+  if (marker !== null) {
+    if (budget !== null)
+      throw unsupportedField(
+        budget.param,
+        'a bound on reasoning cannot be had beside strict tools that may be called; send tool_choice "required", or tools that are not strict',
+      );
+    const id = await ownToken(marker, tokenizer);
+    if (id === null) throw notEnforced(param);
+    const startAfter = [id];
+    return { grammar: null, startAfter, freeTokens: null, optional: true };
+  }
+  if (begun === null || (budget === null && grammar === null)) return null;
+  return {
+    grammar: null,
+    startAfter: await markerTokens(
+      begun.end,
+      tokenizer,
+      budget?.param ?? param,
+    ),
+    freeTokens: budget?.tokens ?? null,
+  };
 }
 
 /** Leaves it to no model whether it thinks first: a bound counts from where the reasoning begins. */
@@ -155,6 +211,22 @@ function beginReasoning(format: ReasoningFormat, prompt: string): string {
 
 /** What may stand before a marker, and be one token with its beginning. */
 const CONTEXTS = ["\n", ".", "a", " ", "}"];
+
+/** The token that a marker always is, whatever stands around it; null where it can be spelled by others. */
+async function ownToken(
+  marker: string,
+  tokenizer: Tokenizer,
+): Promise<number | null> {
+  const id = tokenizer.tokenToId(marker);
+  if (id === null) return null;
+  const places = CONTEXTS.flatMap((before) =>
+    CONTEXTS.map((after) => before + marker + after),
+  );
+  const ids = await tokenizer.encode(places.join(""), {
+    addSpecialTokens: false,
+  });
+  return ids.filter((each) => each === id).length === places.length ? id : null;
+}
 
 /**
  * The tokens of a marker as they come in an output, whatever stands before it. Errors: 400 naming `param` where the

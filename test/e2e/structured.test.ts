@@ -1,7 +1,9 @@
 /** Constrained output as a client sees it: real model, real workers, real sockets. */
 import { Ajv2020 } from "ajv/dist/2020.js";
 import OpenAI from "openai";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
 import { hasShared, startServer, STORIES } from "./server-process.js";
 import type { ServerProcess } from "./server-process.js";
 
@@ -83,6 +85,31 @@ describe.skipIf(!hasShared)(
       for await (const chunk of stream)
         streamed += chunk.choices[0]?.delta.content ?? "";
       expect(streamed).toBe(whole.choices[0]?.message.content);
+    });
+
+    it("is parsed by the openai client into what a zod schema describes", async () => {
+      const Person = z.object({
+        name: z.enum(["Lily", "Tom", "Ann"]),
+        age: z.number().int().min(0).max(130),
+        tags: z.array(z.enum(["a", "b"])).max(3),
+        friend: z.object({ kind: z.literal("dog") }).nullable(),
+      });
+      const { messages, model } = chat;
+      const parsed = await client.chat.completions.parse({
+        ...{ model, messages, max_tokens: 120, seed: 4 },
+        response_format: zodResponseFormat(Person, "person"),
+      });
+      const [choice] = parsed.choices;
+      expect(Person.parse(choice?.message.parsed)).toEqual(
+        choice?.message.parsed,
+      );
+      const response = await client.responses.parse({
+        ...{ model, input: "Tell me of Tom.", max_output_tokens: 120 },
+        text: { format: zodTextFormat(Person, "person") },
+      });
+      expect(Person.parse(response.output_parsed)).toEqual(
+        response.output_parsed,
+      );
     });
 
     it.each<[string, object, RegExp]>([

@@ -1,6 +1,5 @@
 /** A server whose workers are real, and what must hold of it after whatever came. */
 import { existsSync } from "node:fs";
-import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect, vi } from "vitest";
 import { GrammarPool } from "../../../src/grammar/grammar-pool.js";
@@ -10,10 +9,10 @@ import { serve, TOOL_TEMPLATE, type TestServer } from "../support.js";
 export const ROUNDS = process.env.OCTAVO_LONG === undefined ? 1000 : 20_000;
 export const ADMIN_KEY = "admin";
 
-const worker = fileURLToPath(
+export const grammarWorker = fileURLToPath(
   new URL("../../../dist/src/grammar/grammar-worker.js", import.meta.url),
 );
-export const isBuilt = existsSync(worker);
+export const isBuilt = existsSync(grammarWorker);
 
 export interface FuzzedServer extends TestServer {
   readonly ids: KnownIds;
@@ -32,7 +31,7 @@ export async function startFuzzed(): Promise<FuzzedServer> {
       maxNumSamples: engine.runner.limits.maxNumSamples,
     },
     adminApiKey: ADMIN_KEY,
-    grammarWorkerUrl: pathToFileURL(path.resolve(worker)),
+    grammarWorkerUrl: pathToFileURL(grammarWorker),
   });
   const expectClean = async (): Promise<void> => {
     const { client, app, post } = server;
