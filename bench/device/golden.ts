@@ -18,6 +18,9 @@ interface GoldenCase {
   logprobs: number[];
   /** [tokens][5][id, log-probability], descending. */
   top5: [number, number][][];
+  /** Where they were computed: of each prompt token but the first, and the five best at its place. */
+  prompt_logprobs?: number[];
+  prompt_top5?: [number, number][][];
 }
 
 export interface GoldenReport {
@@ -27,6 +30,11 @@ export interface GoldenReport {
   comparedTokens: number;
   wrongTokens: number;
   worstLogprob: number;
+  /** Prompt positions whose log-probabilities were compared; those whose best token is another although it was clear. */
+  promptPositions: number;
+  wrongPromptTops: number;
+  worstPromptLogprob: number;
+  meanPromptLogprob: number;
   passed: boolean;
 }
 
@@ -51,6 +59,7 @@ export async function compareGolden(
       model: directory,
       device,
       maxNumSeqs: Math.max(8, cases.length),
+      maxModelLen: Math.max(...cases.map(lengthOf)),
       numGpuBlocksOverride: 1024,
     },
     () => undefined,
@@ -69,13 +78,24 @@ function readCases(file: string): GoldenCase[] {
   return golden.cases ?? [golden];
 }
 
+function lengthOf(golden: GoldenCase): number {
+  return golden.prompt_token_ids.length + golden.greedy_token_ids.length;
+}
+
 interface Came {
   tokens: number[];
   logprobs: number[];
+  promptLogprobs: number[];
+  promptTops: number[];
 }
 
 function generate({ engine }: StartedEngine, cases: GoldenCase[]): Came[] {
-  const came: Came[] = cases.map(() => ({ tokens: [], logprobs: [] }));
+  const came: Came[] = cases.map(() => ({
+    tokens: [],
+    logprobs: [],
+    promptLogprobs: [],
+    promptTops: [],
+  }));
   cases.forEach((golden, handle) =>
     engine.add({
       id: String(handle),
@@ -85,11 +105,12 @@ function generate({ engine }: StartedEngine, cases: GoldenCase[]): Came[] {
       priority: 0,
       cacheSalt: "",
       arrivalTime: now(),
-      bypassPrefixCache: false,
+      bypassPrefixCache: golden.prompt_logprobs !== undefined,
       params: {
         ...NEUTRAL_SAMPLING,
         temperature: 0,
         logprobs: 0,
+        promptLogprobs: golden.prompt_logprobs ? 1 : null,
         ignoreEos: true,
         maxTokens: golden.greedy_token_ids.length,
       },
@@ -99,9 +120,14 @@ function generate({ engine }: StartedEngine, cases: GoldenCase[]): Came[] {
     const result = engine.step();
     if (!result) continue;
     readEvents(result.events.toMessage(), (event) => {
+      const one = came[event.handle];
+      if (event.kind === EventKind.promptLogprob) {
+        one?.promptLogprobs.push(event.logprob);
+        one?.promptTops.push(event.topIds[0] ?? -1);
+      }
       if (event.kind !== EventKind.token) return;
-      came[event.handle]?.tokens.push(event.token);
-      came[event.handle]?.logprobs.push(event.logprob);
+      one?.tokens.push(event.token);
+      one?.logprobs.push(event.logprob);
     });
   }
   return came;
@@ -122,15 +148,49 @@ function judge(model: string, cases: GoldenCase[], came: Came[]): GoldenReport {
       worstLogprob = error <= worstLogprob ? worstLogprob : error;
     }
   });
+  const prompt = judgePrompts(cases, came);
   const passed =
-    comparedTokens > 0 && wrongTokens === 0 && worstLogprob < TOLERANCE;
+    comparedTokens + prompt.promptPositions > 0 &&
+    wrongTokens === 0 &&
+    worstLogprob < TOLERANCE &&
+    prompt.wrongPromptTops === 0 &&
+    prompt.worstPromptLogprob < TOLERANCE;
   const prompts = cases.length;
-  return { model, prompts, comparedTokens, wrongTokens, worstLogprob, passed };
+  return {
+    ...{ model, prompts, comparedTokens, wrongTokens, worstLogprob },
+    ...prompt,
+    passed,
+  };
+}
+
+function judgePrompts(cases: GoldenCase[], came: Came[]) {
+  const errors: number[] = [];
+  let wrongPromptTops = 0;
+  cases.forEach(({ prompt_logprobs = [], prompt_top5 = [] }, i) =>
+    prompt_logprobs.forEach((expected, at) => {
+      const logprob = came[i]?.promptLogprobs[at] ?? NaN;
+      const error = Math.abs(logprob - expected);
+      errors.push(Number.isNaN(error) ? Infinity : error);
+      const top = prompt_top5[at] ?? [];
+      if (isClear(top) && came[i]?.promptTops[at] !== top[0]?.[0])
+        wrongPromptTops++;
+    }),
+  );
+  const sum = errors.reduce((total, error) => total + error, 0);
+  return {
+    promptPositions: errors.length,
+    wrongPromptTops,
+    worstPromptLogprob: Math.max(0, ...errors),
+    meanPromptLogprob: errors.length > 0 ? sum / errors.length : 0,
+  };
+}
+
+/** Whether the best of these candidates stays the best in fp16. */
+function isClear([first, second]: [number, number][]): boolean {
+  return (first?.[1] ?? 0) - (second?.[1] ?? 0) >= CLEAR_MARGIN;
 }
 
 function clearTokens({ top5, greedy_token_ids }: GoldenCase): number {
-  const unclear = top5.findIndex(
-    ([first, second]) => (first?.[1] ?? 0) - (second?.[1] ?? 0) < CLEAR_MARGIN,
-  );
+  const unclear = top5.findIndex((candidates) => !isClear(candidates));
   return unclear < 0 ? greedy_token_ids.length : unclear;
 }

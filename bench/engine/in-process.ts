@@ -3,6 +3,7 @@ import { OctavoError } from "../../src/core/errors.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FINISH_REASON_NAMES } from "../../src/core/request.js";
 import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
+import type { RunnerMemory } from "../../src/runner/addon.js";
 import type { EngineInfo, FinishedChoice } from "../../src/engine/messages.js";
 import {
   startEngine,
@@ -38,11 +39,18 @@ export interface RunOptions {
   onFinished?: (done: number, total: number) => void;
   /** Every generated token, with the index of its request. */
   onToken?: (index: number, token: number) => void;
+  /** After the collect of a step: its tokens, and what the device computed it in by its own clock (0: not measured). */
+  onStep?: (step: { tokens: number; computeSeconds: number }) => void;
 }
 
 /** The engine without server, thread or text: what a request costs below HTTP. */
 export class InProcessEngine {
   private lastHandle = 0;
+
+  /** What the runner took. */
+  get memory(): RunnerMemory {
+    return this.started.runner.memory;
+  }
 
   private constructor(
     private readonly started: StartedEngine,
@@ -88,11 +96,16 @@ export class InProcessEngine {
     while (!engine.idle) {
       const result = engine.step();
       if (!result) continue;
-      if (result.stats.iterationTokens > 0) steps++;
       if (onToken)
         readEvents(result.events.toMessage(), ({ handle, kind, token }) => {
           if (kind === EventKind.token) onToken(handle - first, token);
         });
+      const tokens = result.stats.iterationTokens;
+      if (tokens > 0) {
+        steps++;
+        const computeSeconds = this.started.runner.seconds?.compute ?? 0;
+        options.onStep?.({ tokens, computeSeconds });
+      }
       for (const finished of result.finished) {
         const index = finished.handle - first;
         timings[index] = timingOf(requests[index], finished, start);

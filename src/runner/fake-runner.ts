@@ -40,7 +40,7 @@ interface Launch {
 export class FakeRunner implements ModelRunner {
   readonly limits: RunnerLimits;
   readonly memory: RunnerMemory = NO_MEMORY;
-  readonly seconds = { pack: 0, launch: 0, collect: 0 };
+  readonly seconds = { pack: 0, launch: 0, collect: 0, compute: 0 };
   private readonly packSizes: PackSizes;
   private readonly slidingWindow: number;
   private readonly arenas: [StepArena, StepArena];

@@ -6,18 +6,16 @@ import type { NativeRunnerHandle, RunnerMemory, RunnerSpec } from "./addon.js";
 import { HistoryTracker } from "./history-tracker.js";
 import { packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
-import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
-import { viewArena } from "./step-arena.js";
+import type {
+  ModelRunner,
+  RunnerLimits,
+  RunnerSeconds,
+  StepOutput,
+} from "./runner.js";
+import { Timing, viewArena } from "./step-arena.js";
 import type { StepArena } from "./step-arena.js";
 
 type Slot = 0 | 1;
-
-/** Seconds that the last launch and the last collect took on this thread. */
-export interface RunnerSeconds {
-  pack: number;
-  launch: number;
-  collect: number;
-}
 
 const ERROR_CODES: Record<string, ErrorCode> = {
   ERR_OCTAVO_STATE: "internal_error",
@@ -55,7 +53,12 @@ export function translated<T>(body: () => T): T {
 export class NativeRunner implements ModelRunner {
   readonly limits: RunnerLimits;
   readonly memory: RunnerMemory;
-  readonly seconds: RunnerSeconds = { pack: 0, launch: 0, collect: 0 };
+  readonly seconds: RunnerSeconds = {
+    pack: 0,
+    launch: 0,
+    collect: 0,
+    compute: 0,
+  };
   private readonly arenas: [StepArena, StepArena];
   private readonly outputs: [StepOutput, StepOutput];
   private readonly packSizes: PackSizes;
@@ -162,6 +165,7 @@ export class NativeRunner implements ModelRunner {
       throw fromNativeError(error);
     }
     this.seconds.collect = (performance.now() - begin) / 1000;
+    this.seconds.compute = computeSeconds(this.outputs[slot].timings);
     return this.outputs[slot];
   }
 
@@ -185,6 +189,11 @@ export class NativeRunner implements ModelRunner {
 
 function slotOf(launch: number): Slot {
   return (launch & 1) as Slot;
+}
+
+function computeSeconds(timings: Float64Array): number {
+  const of = (stage: number): number => timings[stage] ?? 0;
+  return (of(Timing.forward) + of(Timing.head) + of(Timing.sample)) / 1e6;
 }
 
 function outputOf(arena: StepArena): StepOutput {

@@ -17,7 +17,7 @@ import type { StepArena } from "./step-arena.js";
  */
 export class NullRunner implements ModelRunner {
   readonly memory = NO_MEMORY;
-  readonly seconds = { pack: 0, launch: 0, collect: 0 };
+  readonly seconds = { pack: 0, launch: 0, collect: 0, compute: 0 };
   private readonly arenas: [StepArena, StepArena];
   private readonly outputs: [StepOutput, StepOutput];
   private readonly packSizes: PackSizes;

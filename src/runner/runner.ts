@@ -27,12 +27,22 @@ export interface RunnerLimits {
   vocabSize: number;
 }
 
+export interface RunnerSeconds {
+  pack: number;
+  launch: number;
+  collect: number;
+  compute: number;
+}
+
 /** Speaks arrays. Launches run in order; at most two are uncollected. The engine is its only caller. */
 export interface ModelRunner {
   readonly limits: RunnerLimits;
   readonly memory: RunnerMemory;
-  /** What the last launch and collect took of the caller's thread, where it is measured; launch without packing. */
-  readonly seconds?: { pack: number; launch: number; collect: number };
+  /**
+   * What the last launch and collect took of the caller's thread, where it is measured (launch without packing), and what
+   * the collected step's forward pass, head and sampling took by the device's own clock.
+   */
+  readonly seconds?: RunnerSeconds;
   /** Starts a step. With constrained rows in the batch, `sample` must follow before it is collected. */
   launch(batch: ScheduledBatch): void;
   /** Allows sampled row `row` of the oldest launch only the tokens of `mask` (see MaskSource); before its `sample`. */

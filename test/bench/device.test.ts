@@ -9,7 +9,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { runDeviceBench } from "../../bench/device/run.js";
-import { SHAPE_NAMES, withShape } from "../../bench/device/shapes.js";
+import { PUBLISHED_SHAPES, withShape } from "../../bench/device/shapes.js";
 import { prepareModel } from "../../src/engine/prepare-model.js";
 import { hasShared, STORIES } from "../e2e/server-process.js";
 
@@ -18,6 +18,8 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 
 const FLAGS = {
   device: "cpu" as const,
+  parts: ["models" as const],
+  modelsName: "models",
   shapes: [],
   batchSizes: [],
   inputLen: 8,
@@ -28,7 +30,7 @@ const FLAGS = {
 describe("bench device", () => {
   it("has shapes that lower to INT4 programs of the published size", async () => {
     const sizes: Record<string, number> = {};
-    for (const name of SHAPE_NAMES)
+    for (const name of PUBLISHED_SHAPES)
       await withShape(name, async (model) => {
         const { program, quantization } = await prepareModel({
           model,
@@ -53,7 +55,10 @@ describe("bench device", () => {
       cpSync(STORIES, path.join(models, "stories260k"), { recursive: true });
       const lines: string[] = [];
       const print = (line: string): void => void lines.push(line);
-      const { golden } = await runDeviceBench({ ...FLAGS, models }, print);
+      const { models: golden } = await runDeviceBench(
+        { ...FLAGS, models },
+        print,
+      );
       expect(golden).toMatchObject([
         { model: "stories260k", passed: true, wrongTokens: 0 },
       ]);

@@ -1,0 +1,12 @@
+/** Of `octavo bench device`, in the order in which they run. */
+export const PARTS = [
+  "shapes",
+  "models",
+  "latency",
+  "idle",
+  "startup",
+  "serve",
+  "throughput",
+  "summary",
+] as const;
+export type Part = (typeof PARTS)[number];
