@@ -110,6 +110,7 @@ const NEUTRAL_INFO: EngineInfo = {
   maxNumSeqs: 1,
   maxNumSamples: 1,
   maxNumBatchedTokens: 1,
+  speculation: null,
   weightBytes: 0,
   kvBytesPerBlock: 0,
   workspaceBytes: 0,

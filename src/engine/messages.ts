@@ -1,4 +1,5 @@
 import type { EngineConfig } from "../core/config.js";
+import type { SpeculativeConfig } from "../core/speculative-config.js";
 import type { ErrorCode } from "../core/errors.js";
 import type { EventArrays } from "../core/events.js";
 import type { FinishReason, Request } from "../core/request.js";
@@ -103,6 +104,11 @@ export interface EngineInfo {
   /** Most rows that a step samples. */
   maxNumSamples: number;
   maxNumBatchedTokens: number;
+  /** Null: nothing is speculated. */
+  speculation: Pick<
+    SpeculativeConfig,
+    "method" | "numSpeculativeTokens"
+  > | null;
   /** Bytes. */
   weightBytes: number;
   kvBytesPerBlock: number;

@@ -64,6 +64,10 @@ function describe(
     maxNumSeqs: config.maxNumSeqs,
     maxNumSamples: sizes.maxNumSamples,
     maxNumBatchedTokens: config.maxNumBatchedTokens,
+    speculation: config.speculativeConfig && {
+      method: config.speculativeConfig.method,
+      numSpeculativeTokens: config.speculativeConfig.numSpeculativeTokens,
+    },
     weightBytes: chosen.weightBytes,
     kvBytesPerBlock,
     workspaceBytes,

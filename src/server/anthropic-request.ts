@@ -50,6 +50,7 @@ export const MessagesSchema = Type.Object({
   // Beyond Anthropic's API, as on the other routes.
   seed: integer({ minimum: -(2 ** 63), maximum: 2 ** 64 - 2048 }),
   priority: integer({ minimum: -0x7fffffff, maximum: 0x7fffffff }),
+  speculative: object(),
   cache_salt: string(1024),
 });
 export type MessagesBody = Static<typeof MessagesSchema>;

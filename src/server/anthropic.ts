@@ -100,6 +100,7 @@ async function specsOf(
     top_k: body.top_k ?? null,
     seed: body.seed ?? null,
     priority: body.priority ?? null,
+    speculative: body.speculative ?? null,
     cache_salt: body.cache_salt ?? null,
     stop: body.stop_sequences ?? null,
   };

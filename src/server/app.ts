@@ -11,6 +11,7 @@ import Fastify, {
 import { pino } from "pino";
 import type { RunnerHealth } from "../engine/stats.js";
 import { adminRoutes } from "./admin.js";
+import { watchAcceptance } from "./speculation.js";
 import { watchRequests } from "./access-log.js";
 import { anthropicRoutes } from "./anthropic.js";
 import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
@@ -78,6 +79,7 @@ export function createApp(options: AppOptions): App {
   const { engine } = options;
   engine.onFlush(() => context.streams.flushSoon());
   engine.onError((error) => app.log.error(error, "engine"));
+  watchAcceptance(engine, (fields, message) => app.log.warn(fields, message));
   engine.onRestart((health) => logRestart(app.log, health));
   app.setErrorHandler((error, request, reply) => {
     if (errorAnswer(error).status === 500) request.log.error(error);

@@ -3,6 +3,7 @@ import { now } from "../core/config.js";
 import type { EngineClient } from "../engine/engine-client.js";
 import type { EngineStats } from "../engine/stats.js";
 import { MeterFactory } from "./meter-factory.js";
+import { addSpeculation } from "./speculation.js";
 
 /* Names, types and labels are vLLM's, so that its dashboards and autoscalers work unchanged. */
 
@@ -35,6 +36,7 @@ function lengths(max: number): number[] {
 }
 
 const STAGES = [
+  "draft",
   "schedule",
   "pack",
   "launch",
@@ -70,6 +72,7 @@ export function createMeters(options: MeterOptions) {
   const { engine, modelName, cacheConfig, keys, startup } = options;
   const make = new MeterFactory({ model_name: modelName, engine: "0" });
   addEngineState(make, engine);
+  addSpeculation(make, engine);
   addCacheConfig(make.registry, engine, cacheConfig);
   make.gauges(
     "octavo_startup_seconds",

@@ -69,6 +69,7 @@ export class ServerMetrics {
     if (stats.iterationTokens === 0) return;
     this.meters.iterationTokens.observe(stats.iterationTokens);
     const { stepSeconds } = this.meters;
+    stepSeconds.draft.observe(stats.stepSeconds.draft);
     stepSeconds.schedule.observe(stats.stepSeconds.schedule);
     stepSeconds.pack.observe(stats.stepSeconds.pack);
     stepSeconds.launch.observe(stats.stepSeconds.launch);

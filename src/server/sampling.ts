@@ -3,6 +3,7 @@ import type { SamplingParams } from "../core/sampling-params.js";
 import { MAX_BIAS_PER_ROW } from "../core/sampling-params.js";
 import type { EngineInfo } from "../engine/messages.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { speculativeTokens } from "./speculation.js";
 import { invalidField } from "./errors.js";
 import type { CommonBody } from "./schemas.js";
 import type { SeedSource } from "./seeds.js";
@@ -58,7 +59,7 @@ export async function samplingParams(
     logitBias: logitBias(body.logit_bias ?? {}, vocabSize),
     allowedTokenIds: allowed,
     badWordsTokenIds: await badWords(body.bad_words ?? [], tokenizer),
-    numSpeculativeTokens: null,
+    numSpeculativeTokens: speculativeTokens(body.speculative, info),
   };
 }
 

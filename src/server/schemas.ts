@@ -84,6 +84,8 @@ const common = {
   stream: boolean(),
   stream_options: StreamOptions,
   priority: integer({ minimum: -0x7fffffff, maximum: 0x7fffffff }),
+  // Parsed by hand: speculation.ts.
+  speculative: object(),
   request_id: string(256),
   cache_salt: string(1024),
   user: string(4096),

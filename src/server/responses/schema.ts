@@ -66,6 +66,7 @@ export const ResponsesSchema = Type.Object({
   }),
   allowed_token_ids: list<number>(tokenId, { minItems: 1 }),
   priority: integer({ minimum: -0x7fffffff, maximum: 0x7fffffff }),
+  speculative: object(),
   cache_salt: string(1024),
   request_id: string(256),
   chat_template_kwargs: object(),

@@ -224,6 +224,7 @@ function commonBody(body: ResponsesBody): CommonBody {
     bad_words: body.bad_words ?? null,
     allowed_token_ids: body.allowed_token_ids ?? null,
     priority: body.priority ?? null,
+    speculative: body.speculative ?? null,
     cache_salt: body.cache_salt ?? null,
     request_id: body.request_id ?? null,
   };

@@ -1,0 +1,158 @@
+import { describe, expect, it } from "vitest";
+import { parseSpecDecode } from "../../bench/serve/spec-decode.js";
+import { ENGINE_DEFAULTS } from "../../src/core/config.js";
+import type { Sequence } from "../../src/core/sequence.js";
+import { Engine } from "../../src/engine/engine.js";
+import { FakeRunner, fakeToken } from "../../src/runner/fake-runner.js";
+import { OracleDrafter } from "../engine/simulation.js";
+import { parseSeries } from "./series.js";
+import { bytes, serve, sseEvents, VOCAB, type Json } from "./support.js";
+
+const K = 4;
+
+/** The tokens of the fake model, which draws from the seed alone. */
+function coming(sequence: Sequence, count: number): number[] {
+  const { tokens, numTokens, request } = sequence;
+  const all = [...tokens.subarray(0, numTokens)];
+  const { seedLo, seedHi } = request.params;
+  for (let k = 0; k < count; k++)
+    all.push(fakeToken(all, all.length, seedLo, seedHi, VOCAB).token);
+  return all.slice(numTokens);
+}
+
+/** A server over the fake model, `rightness` of whose drafts are right. */
+function serveSpeculating(rightness: number) {
+  const runner = new FakeRunner({
+    maxNumTokens: 64,
+    maxNumSeqs: 4,
+    maxNumSamples: 4 * (1 + K),
+    maxModelLen: 256,
+    numBlocks: 64,
+    vocabSize: VOCAB,
+  });
+  const engine = new Engine(
+    runner,
+    {
+      ...ENGINE_DEFAULTS,
+      maxNumSeqs: 4,
+      speculativeConfig: {
+        method: "ngram",
+        numSpeculativeTokens: K,
+        adaptive: false,
+        promptLookupMin: 1,
+        promptLookupMax: 1,
+      },
+    },
+    {
+      drafter: new OracleDrafter(
+        {
+          numSpeculativeTokens: K,
+          adaptive: false,
+          spareRows: 0,
+          rightness,
+          readiness: 1,
+          oracle: coming,
+        },
+        null,
+      ),
+    },
+  );
+  return serve(engine, {
+    info: {
+      maxModelLen: 256,
+      speculation: { method: "ngram", numSpeculativeTokens: K },
+    },
+  });
+}
+
+const body = {
+  prompt: bytes("speculate"),
+  max_tokens: 120,
+  ignore_eos: true,
+  seed: 5,
+  return_token_ids: true,
+};
+
+describe("speculation", () => {
+  it("counts what a client counts from the stream", async () => {
+    const { app, post } = await serveSpeculating(0.7);
+    const response = await post("/v1/completions", { ...body, stream: true });
+    let received = 0;
+    for (const event of sseEvents(response.body)) {
+      const { choices } = event as Json;
+      received += choices?.[0]?.token_ids?.length ?? 0;
+    }
+    expect(received).toBe(120);
+    const text = (await app.inject("/metrics")).body;
+    const counted = parseSpecDecode(text);
+    const series = parseSeries(text);
+    // The one request ran alone: what its steps did not sample themselves were accepted drafts.
+    const numSteps = series.get("vllm:iteration_tokens_total_count") ?? 0;
+    expect(series.get("vllm:generation_tokens_total")).toBe(received);
+    expect(counted?.acceptedTokens).toBe(received - numSteps);
+    expect(counted?.acceptedTokens).toBeGreaterThan(20);
+    // Every step but that of the prompt, one ahead of it, and the last where nothing was left to draft for.
+    expect(counted?.numDrafts).toBeGreaterThanOrEqual(numSteps - 3);
+    expect(counted?.numDrafts).toBeLessThan(numSteps);
+    expect(counted?.perPosition).toHaveLength(K);
+    const sum = counted?.perPosition.reduce((a, b) => a + b);
+    expect(sum).toBe(counted?.acceptedTokens);
+    expect(series.get("octavo_draft_acceptance_length")).toBeCloseTo(
+      1 + (counted?.acceptedTokens ?? 0) / (counted?.numDrafts ?? 1),
+    );
+  });
+
+  it("gives a request fewer drafts, or none, with the same output", async () => {
+    const { app, post } = await serveSpeculating(1);
+    const ask = async (most: number | null): Promise<Json> => {
+      const speculative =
+        most === null ? null : { num_speculative_tokens: most };
+      const answer = await post("/v1/completions", { ...body, speculative });
+      return answer.json().choices[0].token_ids;
+    };
+    const drafted = async (): Promise<[drafts: number, tokens: number]> => {
+      const counted = parseSpecDecode((await app.inject("/metrics")).body);
+      return [counted?.numDrafts ?? -1, counted?.draftTokens ?? -1];
+    };
+    const without = await ask(0);
+    expect(await drafted()).toEqual([0, 0]);
+    expect(await ask(1)).toEqual(without);
+    const [drafts, tokens] = await drafted();
+    expect(drafts).toBeGreaterThan(50);
+    expect(tokens).toBe(drafts);
+    expect(await ask(null)).toEqual(without);
+    const [all, allTokens] = await drafted();
+    expect(allTokens - tokens).toBeGreaterThan((K - 1) * (all - drafts));
+  });
+
+  it.each([
+    ["/v1/completions", { prompt: "x" }],
+    [
+      "/v1/chat/completions",
+      { messages: [{ role: "user", content: "x" }], max_tokens: 1 },
+    ],
+    ["/v1/responses", { input: "x" }],
+    [
+      "/v1/messages",
+      {
+        model: "tiny",
+        max_tokens: 1,
+        messages: [{ role: "user", content: "x" }],
+      },
+    ],
+  ])("names what is wrong about it on %s", async (url, rest) => {
+    const { post } = await serveSpeculating(1);
+    const errorOf = async (speculative: unknown): Promise<string> => {
+      const answer = await post(url, { ...rest, speculative });
+      expect(answer.statusCode).toBe(400);
+      return (answer.json() as Json).error.message;
+    };
+    expect(await errorOf({ num_speculative_tokens: K + 1 })).toMatch(
+      /speculative\.num_speculative_tokens.*an integer from 0 to 4.*5/,
+    );
+    expect(await errorOf({ method: "ngram" })).toMatch(
+      /speculative.*only num_speculative_tokens/,
+    );
+    expect(await errorOf(3)).toMatch(/speculative/);
+  });
+});
