@@ -79,7 +79,7 @@ describe("speculation", () => {
     const response = await post("/v1/completions", { ...body, stream: true });
     let received = 0;
     for (const event of sseEvents(response.body)) {
-      const { choices } = event as Json;
+      const { choices } = event;
       received += choices?.[0]?.token_ids?.length ?? 0;
     }
     expect(received).toBe(120);
@@ -145,7 +145,7 @@ describe("speculation", () => {
     const errorOf = async (speculative: unknown): Promise<string> => {
       const answer = await post(url, { ...rest, speculative });
       expect(answer.statusCode).toBe(400);
-      return (answer.json() as Json).error.message;
+      return answer.json<Json>().error.message;
     };
     expect(await errorOf({ num_speculative_tokens: K + 1 })).toMatch(
       /speculative\.num_speculative_tokens.*an integer from 0 to 4.*5/,
