@@ -15,7 +15,7 @@ export interface DraftCosts {
   plain: number;
   /** Of a step of `rows` rows with drafts among them. */
   drafting: (rows: number) => number;
-  /** Not planned beyond; each candidate gets an equal share of what is left. */
+  /** Not planned beyond; those who want more than there is get equal shares. */
   mostRows: number;
 }
 
@@ -44,23 +44,38 @@ export function planDrafts(
   out: Int32Array,
 ): boolean {
   const { count } = candidates;
-  const longest = Math.floor((costs.mostRows - numSeqs) / count);
+  const room = costs.mostRows - numSeqs;
   let best = (MARGIN * numSeqs) / costs.plain;
   let bestPrice = 0;
+  let bestLongest = 0;
   for (const price of PRICES) {
+    const longest = Math.floor(room / numWorth(candidates, price));
     const { rows, tokens } = atPrice(candidates, price, longest);
     if (rows === 0) continue;
     const speed = (numSeqs + tokens) / costs.drafting(numSeqs + rows);
     if (speed <= best) continue;
     best = speed;
     bestPrice = price;
+    bestLongest = longest;
   }
   for (let i = 0; i < count; i++)
-    out[i] = bestPrice > 0 ? lengthAt(candidates, i, bestPrice, longest) : 0;
+    out[i] =
+      bestPrice > 0 ? lengthAt(candidates, i, bestPrice, bestLongest) : 0;
   return bestPrice > 0;
 }
 
 const sums = { rows: 0, tokens: 0 };
+
+/** Candidates whose first draft is worth the price; at least 1. */
+function numWorth(
+  { count, acceptance, limit }: DraftCandidates,
+  price: number,
+): number {
+  let worth = 0;
+  for (let i = 0; i < count; i++)
+    if ((acceptance[i] as number) >= price && (limit[i] as number) > 0) worth++;
+  return Math.max(1, worth);
+}
 
 /** Rows may be fractions: where drafts are only likely to be there. */
 function atPrice(

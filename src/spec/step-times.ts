@@ -2,7 +2,7 @@
 const EXACT_ROWS = 16;
 const PER_DOUBLING = 8;
 const MAX_ROWS = 1 << 16;
-/** Observations after which a time is believed: the first ones find code and memory cold, so the least counts. */
+/** Observations after which a time is believed: the first one may find code and memory cold, so the middle one counts. */
 const TRUSTED_AFTER = 3;
 const SMOOTHING = 0.15;
 /** A step that took longer than this many times the usual was disturbed. */
@@ -17,6 +17,8 @@ const LAST_EXPIRY = 16_384;
  */
 export class StepTimes {
   private readonly times: Float64Array;
+  /** The shortest until three are known; then the middle one of these is the first time. */
+  private readonly shortest: Float64Array;
   /** Mean number of rows behind each time. */
   private readonly rows: Float64Array;
   private readonly counts: Int32Array;
@@ -28,6 +30,7 @@ export class StepTimes {
   constructor() {
     const n = bucketOf(MAX_ROWS) + 1;
     this.times = new Float64Array(n);
+    this.shortest = new Float64Array(n);
     this.rows = new Float64Array(n);
     this.counts = new Int32Array(n);
     this.expiresAt = new Float64Array(n);
@@ -113,8 +116,13 @@ export class StepTimes {
     const known = this.counts[b] as number;
     const count = known >= TRUSTED_AFTER ? 0 : known;
     const mean = this.rows[b] as number;
+    const low = count === 0 ? Infinity : (this.shortest[b] as number);
+    const second = count === 0 ? Infinity : (this.times[b] as number);
+    this.shortest[b] = Math.min(low, seconds);
     this.times[b] =
-      count === 0 ? seconds : Math.min(this.times[b] as number, seconds);
+      count < 2
+        ? Math.max(low === Infinity ? seconds : low, seconds)
+        : Math.min(second, Math.max(low, seconds));
     this.rows[b] = count === 0 ? rows : mean + (rows - mean) / (count + 1);
     this.counts[b] = count + 1;
     this.expiry[b] = FIRST_EXPIRY;
