@@ -67,7 +67,7 @@ export async function compareGolden(
   try {
     return judge(model, cases, generate(started, cases));
   } finally {
-    started.runner.close();
+    started.close();
   }
 }
 

@@ -3,6 +3,7 @@ import { findModel } from "../../src/cli/find-model.js";
 import { addFlags, camelCase, integer } from "../../src/cli/flags.js";
 import { engineConfig, SERVE_FLAGS } from "../../src/cli/serve-flags.js";
 import { ENGINE_DEFAULTS, type EngineConfig } from "../../src/core/config.js";
+import { withDraftDirectory } from "../../src/loader/locate-model.js";
 import { OctavoError } from "../../src/core/errors.js";
 
 /** Flags of every bench that runs the engine itself. */
@@ -53,7 +54,11 @@ export async function withModelDirectory<Flags extends EngineBenchFlags>(
     revision: flags.revision,
     weights: flags["loadFormat"] !== "dummy",
   });
-  return { ...flags, model: directory };
+  const { speculativeConfig } = await withDraftDirectory(
+    engineConfig(directory, flags),
+    findModel,
+  );
+  return { ...flags, model: directory, speculativeConfig };
 }
 
 /** Errors: `invalid_config` where no model was named. */

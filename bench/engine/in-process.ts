@@ -120,7 +120,7 @@ export class InProcessEngine {
   }
 
   close(): void {
-    this.started.runner.close();
+    this.started.close();
   }
 
   /** Refused as a whole: a load with answers cut short would be another load. */

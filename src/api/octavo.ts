@@ -3,7 +3,12 @@ import { pino } from "pino";
 import { OctavoError } from "../core/errors.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
-import { locateModel, type FoundModel } from "../loader/locate-model.js";
+import {
+  locateModel,
+  withDraftDirectory,
+  type FoundModel,
+  type LocateOptions,
+} from "../loader/locate-model.js";
 import { createContext } from "../server/context.js";
 import type { ServerContext } from "../server/options.js";
 import { checkIds } from "../server/sampling.js";
@@ -74,19 +79,23 @@ export class Octavo {
   ): Promise<Octavo> {
     checkLoadOptions(options);
     const { revision, signal, loadFormat, onProgress } = options;
-    const found = await locateModel(model, {
-      revision,
-      weights: loadFormat !== "dummy",
+    const hooks: LocateOptions = {
       signal,
       onProgress: (phase, done, total) =>
         onProgress?.({ stage: "download", phase, done, total }),
-    });
+    };
+    const weights = loadFormat !== "dummy";
+    const found = await locateModel(model, { ...hooks, revision, weights });
     const { directory } = found;
+    const config = await withDraftDirectory(
+      engineConfig(directory, options),
+      (draft, which) => locateModel(draft, { ...hooks, ...which }),
+    );
     const [tokenizer, chatTemplate] = await Promise.all([
       loadTokenizer(directory),
       loadChatTemplate(directory, options.chatTemplate),
     ]);
-    const engine = await EngineClient.start(engineConfig(directory, options), {
+    const engine = await EngineClient.start(config, {
       onProgress: (phase, done, total) =>
         onProgress?.({ stage: "load", phase, done, total }),
     });

@@ -24,6 +24,7 @@ const PLAN_FLAGS = SERVE_FLAGS.filter(({ name }) =>
     "max-num-batched-tokens",
     "gpu-memory-utilization",
     "num-gpu-blocks-override",
+    "speculative-config",
   ].includes(name),
 );
 

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { OctavoError } from "../core/errors.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
+import { withDraftDirectory } from "../loader/locate-model.js";
 import { createApp, type App } from "../server/app.js";
 import type { RequestTracer } from "../server/tracing.js";
 import { loadChatTemplate, type ChatTemplate } from "../text/chat-template.js";
@@ -40,11 +41,15 @@ export async function loadApp(
     weights: options.loadFormat !== "dummy",
   });
   clock?.end("find");
+  const config = await withDraftDirectory(
+    engineConfig(directory, options),
+    findModel,
+  );
   const names = options.servedModelName ?? [name];
   const tracer = await startTracer(options, names[0] ?? "");
   const progress = new ProgressBar("Loading weights");
   const [engine, tokenizer, chatTemplate] = await Promise.all([
-    EngineClient.start(engineConfig(directory, options), {
+    EngineClient.start(config, {
       onPlan: (info) => {
         clock?.end("plan");
         onPlan?.(directory, info);

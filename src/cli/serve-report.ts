@@ -1,4 +1,4 @@
-import type { EngineInfo } from "../engine/messages.js";
+import type { DraftInfo, EngineInfo } from "../engine/messages.js";
 import type { RunnerGraphs } from "../runner/addon.js";
 import { formatBytes, formatCount } from "./format.js";
 import type { ServeOptions } from "./serve-flags.js";
@@ -26,6 +26,7 @@ export function planTable(directory: string, info: EngineInfo): string {
       `${formatCount(info.maxModelLen)} tokens; ${(kvTokens / info.maxModelLen).toFixed(1)} sequences of full length fit at once`,
     ],
   ];
+  if (info.draft) rows.push(["Draft", draftText(info.draft, info)]);
   return rows
     .map(([name, value]) => `  ${(name ?? "").padEnd(10)} ${value ?? ""}`)
     .join("\n");
@@ -34,6 +35,11 @@ export function planTable(directory: string, info: EngineInfo): string {
 /** What capturing decode graphs took, once they are there. */
 export function graphLine({ count, seconds, bytes }: RunnerGraphs): string {
   return `Captured ${count} decode graphs in ${seconds.toFixed(2)} s; they take ${formatBytes(bytes)} of the device.`;
+}
+
+function draftText(draft: DraftInfo, info: EngineInfo): string {
+  const kv = draft.numBlocks * draft.kvBytesPerBlock;
+  return `${draft.model} (${draft.architecture}, ${draft.quantization}): ${formatBytes(draft.weightBytes)} of weights, ${formatBytes(kv)} of KV cache (${info.kvCacheDtype}), ${formatBytes(draft.workspaceBytes)} of workspace, ${formatCount(draft.maxModelLen)} tokens`;
 }
 
 /** A request to paste into a shell. */

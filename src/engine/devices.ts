@@ -34,7 +34,7 @@ export interface OpenDevice {
   memory: DeviceMemory;
   /** Takes all memory; may be called again after the runner was closed. */
   load(
-    plan: MemoryPlan,
+    plan: Pick<MemoryPlan, "sizes">,
     progress?: (done: number, total: number) => void,
   ): ModelRunner;
 }

@@ -28,7 +28,7 @@ async function main(port: MessagePort): Promise<void> {
   } catch (error) {
     emit({ type: "fatal", error: toWireError(error) });
   } finally {
-    started?.runner.close();
+    started?.close();
     port.close();
   }
 }

@@ -118,4 +118,5 @@ const NEUTRAL_INFO: EngineInfo = {
   eosTokenIds: [],
   bosTokenId: null,
   generationDefaults: {},
+  draft: null,
 };

@@ -50,6 +50,18 @@ export interface MemoryPlanInput {
   /** Bytes. */
   weightBytes: number;
   device: DeviceMemory;
+  /** A model that drafts for this one, on the same device. */
+  draft?: DraftFootprint | undefined;
+}
+
+/** Its KV cache has as many blocks as the one that it drafts for: whatever runs there has room here. */
+export interface DraftFootprint {
+  program: MemoryPlanInput["program"];
+  /** The longest sequence that it takes. */
+  maxModelLen: number;
+  /** Bytes. */
+  weightBytes: number;
+  device: DeviceMemory;
 }
 
 /** What a device's memory is, and what its kernels take of it. */
@@ -71,6 +83,8 @@ export interface MemoryPlan {
   /** Bytes. */
   kvBytesPerBlock: number;
   workspaceBytes: number;
+  /** Of the model that drafts. */
+  draft: Omit<MemoryPlan, "draft"> | null;
 }
 
 /**
@@ -80,6 +94,7 @@ export interface MemoryPlan {
  * The KV cache has as many blocks as maxNumSeqs sequences of maxModelLen can use, within what is left. On a GPU it takes
  * all that is left; on the host by default at most 4 GiB and half of what is left, whichever is less (explicit --max-model-len: at least one such sequence; or
  * --num-gpu-blocks-override). maxModelLen is the model's own limit, lowered to what fits, unless it was asked for.
+ * A draft model's weights, workspace and blocks count as the model's own.
  * Throws invalid_config and out_of_memory, which name the flag to change and the value that works.
  */
 export function planMemory(input: MemoryPlanInput): MemoryPlan {
@@ -99,11 +114,57 @@ export function planMemory(input: MemoryPlanInput): MemoryPlan {
   if (blocks < blocksOfOne && input.config.maxModelLen !== null)
     throw tooLong(input, wantedLen, blocks, kvBytesPerBlock);
   const maxModelLen = Math.min(wantedLen, blocks * BLOCK_SIZE);
+  const draft = draftInput(input);
+  return {
+    ...planOne(input, maxModelLen, blocks),
+    draft: draft && planOne(draft, draftLen(draft, maxModelLen), blocks),
+  };
+}
+
+function planOne(
+  input: MemoryPlanInput,
+  maxModelLen: number,
+  blocks: number,
+): Omit<MemoryPlan, "draft"> {
   return {
     sizes: sizesOf(input, maxModelLen, blocks),
-    kvBytesPerBlock,
-    workspaceBytes: workspaceBytes(input, maxModelLen),
+    kvBytesPerBlock: ownBlockBytes(input),
+    workspaceBytes: ownWorkspaceBytes(input, maxModelLen),
   };
+}
+
+/** The draft model as a model of its own; it verifies nothing. */
+function draftInput(input: MemoryPlanInput): MemoryPlanInput | null {
+  if (!input.draft) return null;
+  const { maxModelLen, ...model } = input.draft;
+  return {
+    ...input,
+    ...model,
+    config: { ...input.config, speculativeConfig: null },
+    maxPositionEmbeddings: maxModelLen,
+    draft: undefined,
+  };
+}
+
+function draftLen(draft: MemoryPlanInput, modelLen: number): number {
+  return Math.min(draft.maxPositionEmbeddings, modelLen);
+}
+
+function weightBytes(input: MemoryPlanInput): number {
+  return input.weightBytes + (input.draft?.weightBytes ?? 0);
+}
+
+function kvBlockBytes(input: MemoryPlanInput): number {
+  const draft = draftInput(input);
+  return ownBlockBytes(input) + (draft ? ownBlockBytes(draft) : 0);
+}
+
+function workspaceBytes(input: MemoryPlanInput, modelLen: number): number {
+  const draft = draftInput(input);
+  return (
+    ownWorkspaceBytes(input, modelLen) +
+    (draft ? ownWorkspaceBytes(draft, draftLen(draft, modelLen)) : 0)
+  );
 }
 
 function wantedModelLen({
@@ -121,7 +182,7 @@ function wantedModelLen({
 }
 
 /** Each layer's K and V, [2, numKvHeads, 16, headDim]. */
-function kvBlockBytes({
+function ownBlockBytes({
   program,
   kvCacheDtype,
   device,
@@ -136,10 +197,10 @@ function roomForKv(input: MemoryPlanInput, modelLen: number): number {
   const budget = memoryBudget(input);
   const least = kvBlockBytes(input);
   // A GPU's memory is planned to the byte for the whole context, where that leaves anything.
-  const whole = budget - input.weightBytes - workspaceBytes(input, modelLen);
+  const whole = budget - weightBytes(input) - workspaceBytes(input, modelLen);
   if (!input.device.hostMemory && whole >= least) return whole;
   const workspace = workspaceBytes(input, shortestLen(input, modelLen));
-  const room = budget - input.weightBytes - workspace;
+  const room = budget - weightBytes(input) - workspace;
   if (room < least) throw noRoom(input, budget, workspace);
   return room;
 }
@@ -158,8 +219,9 @@ function noRoom(
   budget: number,
   workspace: number,
 ): OctavoError {
-  const { config, device, weightBytes } = input;
-  const missing = weightBytes + workspace + kvBlockBytes(input) - budget;
+  const { config, device } = input;
+  const weights = weightBytes(input);
+  const missing = weights + workspace + kvBlockBytes(input) - budget;
   const base = device.hostMemory ? device.availableMemory : device.totalMemory;
   const share =
     Math.ceil((config.gpuMemoryUtilization + missing / base) * 100) / 100;
@@ -173,7 +235,7 @@ function noRoom(
       : `Lower --max-num-batched-tokens (${config.maxNumBatchedTokens})`;
   return new OctavoError(
     "out_of_memory",
-    `The weights (${mib(weightBytes)}) and the workspace (${mib(workspace)}) leave no room for a KV cache in ` +
+    `The weights (${mib(weights)}) and the workspace (${mib(workspace)}) leave no room for a KV cache in ` +
       `${mib(Math.max(0, budget))} (--gpu-memory-utilization ${config.gpuMemoryUtilization}; ${mib(device.availableMemory)} of ${mib(device.totalMemory)} available). ` +
       `${advice} or take a smaller model.`,
     flag,
@@ -274,7 +336,7 @@ function numSamples(config: MemoryPlanInput["config"]): number {
 }
 
 /** Activations, logits, rope tables, token histories, prompt lengths, the arenas, and the kernels' own. */
-function workspaceBytes(input: MemoryPlanInput, modelLen: number): number {
+function ownWorkspaceBytes(input: MemoryPlanInput, modelLen: number): number {
   const { config, program, device } = input;
   const activations =
     program.tokenColumns * config.maxNumBatchedTokens * device.activationBytes;

@@ -124,6 +124,21 @@ export interface EngineInfo {
     minP?: number;
     repetitionPenalty?: number;
   };
+  /** The model that drafts for it; null: none does. */
+  draft: DraftInfo | null;
+}
+
+/** Sizes in bytes. */
+export interface DraftInfo {
+  /** Directory. */
+  model: string;
+  architecture: string;
+  quantization: string;
+  maxModelLen: number;
+  numBlocks: number;
+  weightBytes: number;
+  kvBytesPerBlock: number;
+  workspaceBytes: number;
 }
 
 /** workerData of the engine thread. */

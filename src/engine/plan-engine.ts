@@ -5,24 +5,30 @@ import { openDevice } from "./devices.js";
 import type { OpenDevice } from "./devices.js";
 import { planMemory } from "./memory-plan.js";
 import type { MemoryPlan } from "./memory-plan.js";
-import type { EngineInfo } from "./messages.js";
+import { draftFootprint } from "./draft-model.js";
+import type { PreparedDraft } from "./draft-model.js";
+import type { DraftInfo, EngineInfo } from "./messages.js";
 import type { PreparedModel } from "./prepare-model.js";
 
 export interface PlannedEngine {
   device: OpenDevice;
+  /** The same one, for the model that drafts. */
+  draftDevice: OpenDevice | null;
   plan: MemoryPlan;
   info: EngineInfo;
 }
 
 /**
- * Which device, and what the model takes and leaves on it; nothing is loaded. Throws OctavoError: device_error,
+ * Which device, and what the model, and the one that drafts for it, take and leave on it; nothing is loaded. Throws OctavoError: device_error,
  * invalid_config, out_of_memory.
  */
 export function planEngine(
   config: EngineConfig,
   model: PreparedModel,
+  draft: PreparedDraft | null,
 ): PlannedEngine {
   const device = openDevice(config, model);
+  const draftDevice = draft && openDraftDevice(config, draft, device);
   const { kvCacheDtype, description, weightBytes } = device;
   const plan = planMemory({
     config,
@@ -31,12 +37,46 @@ export function planEngine(
     kvCacheDtype,
     weightBytes,
     device: device.memory,
+    draft:
+      draft && draftDevice ? draftFootprint(draft, draftDevice) : undefined,
   });
   const info = describe(config, model, description, device.reason, plan, {
     kvCacheDtype,
     weightBytes,
   });
-  return { device, plan, info };
+  return {
+    device,
+    draftDevice,
+    plan,
+    info: { ...info, draft: describeDraft(draft, draftDevice, plan) },
+  };
+}
+
+function openDraftDevice(
+  config: EngineConfig,
+  draft: PreparedDraft,
+  { description, kvCacheDtype }: OpenDevice,
+): OpenDevice {
+  const device = description.device as EngineConfig["device"];
+  return openDevice({ ...config, device, kvCacheDtype }, draft);
+}
+
+function describeDraft(
+  draft: PreparedDraft | null,
+  device: OpenDevice | null,
+  { draft: plan }: MemoryPlan,
+): DraftInfo | null {
+  if (!draft || !device || !plan) return null;
+  return {
+    model: draft.directory,
+    architecture: draft.architecture,
+    quantization: draft.quantization,
+    maxModelLen: plan.sizes.maxModelLen,
+    numBlocks: plan.sizes.numBlocks,
+    weightBytes: device.weightBytes,
+    kvBytesPerBlock: plan.kvBytesPerBlock,
+    workspaceBytes: plan.workspaceBytes,
+  };
 }
 
 function describe(
@@ -46,7 +86,7 @@ function describe(
   reason: string | null,
   { sizes, kvBytesPerBlock, workspaceBytes }: MemoryPlan,
   chosen: { kvCacheDtype: KvCacheDType; weightBytes: number },
-): EngineInfo {
+): Omit<EngineInfo, "draft"> {
   return {
     architecture: model.architecture,
     device: device.device,

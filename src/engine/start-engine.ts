@@ -1,5 +1,7 @@
 import type { EngineConfig } from "../core/config.js";
 import type { ModelRunner } from "../runner/runner.js";
+import type { Drafter } from "../spec/drafter.js";
+import { prepareDraft } from "./draft-model.js";
 import { Engine } from "./engine.js";
 import { makeDrafter } from "./make-drafter.js";
 import type { FromEngine } from "./messages.js";
@@ -11,6 +13,8 @@ export interface StartedEngine {
   engine: Engine;
   /** The one that computes now; another one after a restart. */
   readonly runner: ModelRunner;
+  /** Gives all memory back; nothing is called after it. */
+  close(): void;
 }
 
 /**
@@ -23,17 +27,19 @@ export async function startEngine(
   emit: (message: FromEngine) => void,
 ): Promise<StartedEngine> {
   const model = await prepareModel(config);
-  const { device, plan, info } = planEngine(config, model);
+  const draft = await prepareDraft(config);
+  const planned = planEngine(config, model, draft);
+  const { device, plan, info } = planned;
   emit({ type: "plan", info });
-  const load = (): ModelRunner =>
-    device.load(plan, (done, total) =>
-      emit({ type: "progress", phase: "weights", done, total }),
-    );
+  const progress = (done: number, total: number): void =>
+    emit({ type: "progress", phase: "weights", done, total });
+  const load = (): ModelRunner => device.load(plan, progress);
   const runner = load();
+  let drafter: Drafter | undefined;
   try {
-    const { speculativeConfig } = config;
+    drafter = makeDrafter(config, { model: draft, planned }, progress);
     const engine = new Engine(runner, config, {
-      ...(speculativeConfig && { drafter: makeDrafter(speculativeConfig) }),
+      ...(drafter && { drafter }),
       slidingWindow: slidingWindowOf(model.program),
       reopen: load,
     });
@@ -43,9 +49,14 @@ export async function startEngine(
       get runner() {
         return engine.runner;
       },
+      close: () => {
+        engine.runner.close();
+        drafter?.close();
+      },
     };
   } catch (error) {
     runner.close();
+    drafter?.close();
     throw error;
   }
 }

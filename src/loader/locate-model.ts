@@ -1,5 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
+import type { EngineConfig } from "../core/config.js";
 import { OctavoError } from "../core/errors.js";
 import { hubSettings } from "./hub-settings.js";
 import { downloadModel, isHubName, type DownloadPhase } from "./hub.js";
@@ -62,6 +63,37 @@ export async function locateModel(
     );
   const directory = path.resolve(model);
   return { directory, name: path.basename(directory) };
+}
+
+/**
+ * The configuration with its draft model, where it has one, as a directory that `find` found (see locateModel). Errors:
+ * those of `find`, said of speculative-config.
+ */
+export async function withDraftDirectory(
+  config: EngineConfig,
+  find: (
+    model: string,
+    options: Pick<LocateOptions, "revision" | "weights">,
+  ) => Promise<FoundModel>,
+): Promise<EngineConfig> {
+  const { speculativeConfig: speculation, loadFormat } = config;
+  if (speculation?.method !== "draft_model") return config;
+  try {
+    const { directory } = await find(speculation.model, {
+      revision: speculation.revision ?? undefined,
+      weights: loadFormat !== "dummy",
+    });
+    return {
+      ...config,
+      speculativeConfig: { ...speculation, model: directory },
+    };
+  } catch (error) {
+    if (!(error instanceof OctavoError)) throw error;
+    const param = `speculative-config.${error.param === "revision" ? "revision" : "model"}`;
+    throw new OctavoError(error.code, `${param}: ${error.message}`, param, {
+      cause: error,
+    });
+  }
 }
 
 function builtIn(directory: string): FoundModel {

@@ -76,6 +76,8 @@ export class DraftBatch {
  */
 export interface Drafter {
   readonly method: SpeculativeMethod;
+  /** Why it has given up: there will be no more drafts. Null or none: it has not. */
+  readonly failure?: string | null;
   /**
    * Pushes the tokens that may follow sequence.tokens[0, numTokens): at most wanted[i], in order; fewer, or none, where it
    * has no idea. Only booked tokens are in a sequence. Between two calls a sequence may have grown by any number of

@@ -13,8 +13,6 @@ export interface ModelDrafterOptions {
   enablePrefixCaching: boolean;
   /** When every layer of the draft model is windowed: tokens that a position sees, itself included. */
   slidingWindow: number | null;
-  /** There will be no more drafts, and why. */
-  onFailure: (reason: string) => void;
 }
 
 /** Which entry of the DraftBatch each sampled row of a launch is for. */
@@ -37,6 +35,7 @@ interface LaunchRows {
  */
 export class ModelDrafter implements Drafter {
   readonly method = "draft_model";
+  private reason: string | null = null;
   private runner: ModelRunner | null;
   /** The runner was lost with the target's: another one is opened when it is next needed. */
   private isLost = false;
@@ -64,6 +63,10 @@ export class ModelDrafter implements Drafter {
       maxNumBatchedTokens: limits.maxNumTokens,
     });
     this.sequences = new DraftSequences(kv, limits);
+  }
+
+  get failure(): string | null {
+    return this.reason;
   }
 
   propose(batch: DraftBatch): void {
@@ -188,7 +191,7 @@ export class ModelDrafter implements Drafter {
     this.sequences.clear();
     this.runner?.close();
     this.runner = null;
-    this.options.onFailure(error.message);
+    this.reason = error.message;
   }
 }
 

@@ -11,6 +11,8 @@ export interface SpecStats {
   /** Share of right drafts among those compared while all before them were right, lately; judged ones are counted. */
   conditionalAcceptance: number;
   numJudged: number;
+  /** Why there will be no more drafts; null: there may be. */
+  failure: string | null;
 }
 
 /** Drafted steps over which the acceptance length is taken: between one and two windows. */
@@ -30,6 +32,7 @@ export class SpecCounter {
       acceptanceLength: 1,
       conditionalAcceptance: 0,
       numJudged: 0,
+      failure: null,
     };
   }
 

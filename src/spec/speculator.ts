@@ -74,7 +74,9 @@ export class Speculator {
   }
 
   get stats(): SpecStats {
-    return this.counter.stats;
+    const { stats } = this.counter;
+    stats.failure = this.drafter.failure ?? null;
+    return stats;
   }
 
   /** The next step is not to be scheduled before this one is booked: it is likely to have drafts. */
@@ -164,6 +166,7 @@ export class Speculator {
   private collect(running: RunningSequences, numInFlight: number): number {
     const { eligible } = this;
     eligible.clear();
+    if (this.drafter.failure) return 0;
     let numSeqs = 0;
     for (let i = 0; i < running.length; i++) {
       const sequence = running.at(i);

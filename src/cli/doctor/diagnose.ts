@@ -1,5 +1,8 @@
 import path from "node:path";
+import { prepareDraft } from "../../engine/draft-model.js";
 import { prepareModel } from "../../engine/prepare-model.js";
+import { withDraftDirectory } from "../../loader/locate-model.js";
+import { findModel } from "../find-model.js";
 import { engineConfig, SERVE_FLAGS } from "../serve-flags.js";
 import { buildFacts } from "./build.js";
 import { autoDevice, deviceFacts } from "./devices.js";
@@ -52,6 +55,10 @@ async function fit(
   options: Record<string, unknown>,
   devices: DeviceFacts[],
 ): Promise<Fit[]> {
-  const config = engineConfig(model, options);
-  return fitOn(devices, config, await prepareModel(config));
+  const config = await withDraftDirectory(
+    engineConfig(model, options),
+    findModel,
+  );
+  const prepared = await prepareModel(config);
+  return fitOn(devices, config, prepared, await prepareDraft(config));
 }
