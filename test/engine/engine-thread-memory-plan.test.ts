@@ -139,3 +139,57 @@ describe("planMemory", () => {
     );
   });
 });
+
+describe("a draft model", () => {
+  // A KV block of 16 tokens * 1 layer * 2 * 4 heads * 64 * 4 bytes = 32 KiB.
+  const draft = {
+    program: {
+      vocabSize: 1000,
+      tokenColumns: 256,
+      sampleColumns: 256,
+      ropes: [],
+      kvLayers: [{ numKvHeads: 4, headDim: 64 }],
+    },
+    maxModelLen: 512,
+    weightBytes: GIB / 8,
+    device: hostMemory(16 * GIB),
+  };
+
+  it("has as many blocks, and its own length", () => {
+    const alone = plan({ maxNumSeqs: 4 });
+    const both = plan({ maxNumSeqs: 4 }, { draft });
+    expect(alone.draft).toBeNull();
+    expect(both.sizes).toEqual(alone.sizes);
+    expect(both.kvBytesPerBlock).toBe(128 * 1024);
+    expect(both.draft).toMatchObject({
+      kvBytesPerBlock: 32 * 1024,
+      sizes: { numBlocks: 512, maxModelLen: 512, maxBlocksPerSeq: 32 },
+    });
+  });
+
+  it("takes its weights, blocks and workspace from the same memory", () => {
+    const gpu = { ...hostMemory(2 * GIB), hostMemory: false };
+    const config = { maxNumSeqs: 512, gpuMemoryUtilization: 1 };
+    const device = { ...gpu, totalMemory: 2 * GIB };
+    const {
+      sizes,
+      workspaceBytes,
+      draft: planned,
+    } = plan(config, {
+      device,
+      draft: { ...draft, device },
+    });
+    expect(planned?.sizes.numBlocks).toBe(sizes.numBlocks);
+    const rest =
+      2 * GIB - GIB - GIB / 8 - workspaceBytes - (planned?.workspaceBytes ?? 0);
+    expect(sizes.numBlocks).toBe(Math.floor(rest / (160 * 1024)));
+  });
+
+  it("counts where nothing fits", () => {
+    const small = hostMemory(1.24 * GIB);
+    expect(() => plan({}, { device: small })).not.toThrow();
+    expect(() => plan({}, { device: small, draft })).toThrow(
+      /The weights \(1152 MiB\).* leave no room/,
+    );
+  });
+});
