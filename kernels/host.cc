@@ -1,6 +1,10 @@
 // Memory, dense tensors and errors of the host backends.
 #include "host.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstdio>
 #include <cstring>
 
@@ -17,6 +21,16 @@ void* allocateAligned(size_t bytes) {
   const uintptr_t aligned = (address + sizeof(void*) + kAlign - 1) / kAlign * kAlign;
   void* memory = reinterpret_cast<void*>(aligned);
   static_cast<void**>(memory)[-1] = original;
+#if defined(__linux__)
+  // Weights and KV blocks are read all over, and with small pages each KV block misses the processor's
+  // address cache. Not for less than a few pages: memory that is touched here and there would all become
+  // resident.
+  constexpr uintptr_t kHugePage = 2 << 20;
+  if (bytes < 4 * kHugePage) return memory;
+  const uintptr_t first = (aligned + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (aligned + bytes) / kHugePage * kHugePage;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
   return memory;
 }
 
@@ -234,7 +248,8 @@ int pageHeadDim(int32_t headDim) {
 }
 
 int setKvDType(Context* context, DType dtype) {
-  if (dtype != DType::F32 && dtype != DType::F16) return context->fail("KV cache: expected f32 or f16");
+  if (dtype != DType::F32 && dtype != DType::F16 && dtype != DType::I8)
+    return context->fail("KV cache: expected f32, f16 or i8");
   context->kvDType = dtype;
   return 0;
 }

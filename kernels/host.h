@@ -102,10 +102,36 @@ inline float denseAt(const Dense& dense, int64_t row, int64_t col) {
   return readFloat(dense.data, dense.dtype, row * dense.cols + col);
 }
 
-// Element offset of key (part 0) or value (part 1) number `slot` (block * kBlockSize + offset) of a KV head.
-inline int64_t kvOffset(const KvLayer& kv, int64_t slot, int part, int32_t head) {
-  const int64_t block = slot / kBlockSize, offset = slot % kBlockSize;
-  return (((block * 2 + part) * kv.numKvHeads + head) * kBlockSize + offset) * kv.headDim;
+// A head's keys (part 0) or values (part 1) in a block. Keys lie [headDim][kBlockSize], so that a vector
+// holds one dimension of several positions; values lie [kBlockSize][headDim]. I8: the scales [kBlockSize]
+// follow.
+inline unsigned char* kvHead(const KvLayer& kv, DType dtype, int64_t block, int part, int32_t head) {
+  return static_cast<unsigned char*>(kv.pages) +
+         ((block * 2 + part) * kv.numKvHeads + head) * static_cast<int64_t>(kvHeadBytes(dtype, kv.headDim));
+}
+
+// Where the numbers of the token at `offset` in a block begin, and how far they are apart, in elements.
+struct KvStride {
+  int32_t start, step;
+};
+inline KvStride kvStride(const KvLayer& kv, int part, int32_t offset) {
+  return part == 0 ? KvStride{offset, kBlockSize} : KvStride{offset * kv.headDim, 1};
+}
+
+inline float* kvScales(const KvLayer& kv, unsigned char* head) {
+  return reinterpret_cast<float*>(head + kBlockSize * kv.headDim);
+}
+
+// I8 pages: byte = round(x * inverse), number = byte * scale. `highest` is the largest magnitude of a token's
+// head. What is not finite can't be told by a byte: the scale is NaN, and so is whatever reads it.
+struct KvScale {
+  float scale, inverse;
+};
+inline KvScale kvScaleOf(float highest, bool finite) {
+  if (!finite) return {bitsToFloat(0x7fc00000u), 0};
+  const float inverse = 127.0f / highest;
+  // Too small to divide by: nothing that a score or a value could show.
+  return inverse <= 3.4028235e38f ? KvScale{highest / 127.0f, inverse} : KvScale{0, 0};
 }
 
 }  // namespace octavo

@@ -22,10 +22,17 @@ constexpr uint32_t kOpsAbiVersion = 3;
 constexpr int kBlockSize = 16;    // tokens per KV block (page)
 constexpr int kMaxLogprobs = 20;  // columns of SampleArgs::topIds and topLogprobs
 
-enum class DType : int32_t { F32 = 0, F16 = 1, BF16 = 2, I32 = 3 };
+enum class DType : int32_t { F32 = 0, F16 = 1, BF16 = 2, I32 = 3, I8 = 4 };  // I8: KV pages only
 
 inline size_t dtypeSize(DType t) {
-  return t == DType::F32 || t == DType::I32 ? 4 : 2;
+  return t == DType::F32 || t == DType::I32 ? 4 : t == DType::I8 ? 1 : 2;
+}
+
+// Bytes of one head's keys (or values) in a block: [kBlockSize * pageHeadDim] of `t`. I8: then [kBlockSize]
+// f32 scales, one for each token: a number is its byte times its token's scale.
+inline size_t kvHeadBytes(DType t, int32_t pageHeadDim) {
+  const size_t values = static_cast<size_t>(kBlockSize) * static_cast<size_t>(pageHeadDim) * dtypeSize(t);
+  return values + (t == DType::I8 ? kBlockSize * sizeof(float) : 0);
 }
 
 struct Context;  // a backend's own state: device, stream, thread pool, scratch
@@ -118,9 +125,8 @@ struct Rows {
 };
 
 struct KvLayer {
-  // kv dtype [numBlocks][2][numKvHeads][kBlockSize][Ops::pageHeadDim(headDim)], zeroed at first; [..][0]
-  // keys,
-  // [..][1] values
+  // [numBlocks][2][numKvHeads][kvHeadBytes(kv dtype, Ops::pageHeadDim(headDim))], zeroed at first; [..][0]
+  // keys, [..][1] values. How a head's numbers lie within those bytes is the backend's own affair.
   void* pages;
   int32_t numKvHeads;
   int32_t headDim;

@@ -14,7 +14,7 @@ int32_t optional(const Field& field, int32_t otherwise) {
 }
 
 OpBenchSpec readOpBench(const Field& field) {
-  static const DType kKvTypes[] = {DType::F32, DType::F16};
+  static const DType kKvTypes[] = {DType::F32, DType::F16, DType::I8};
   static const Epilogue kEpilogues[] = {Epilogue::None, Epilogue::SiluMul, Epilogue::Add};
   OpBenchSpec spec;
   spec.device = field.get("device").string();
@@ -38,7 +38,7 @@ OpBenchSpec readOpBench(const Field& field) {
   const Field cpuActivations = field.get("cpuActivations");
   if (!cpuActivations.isNull()) spec.int8Activations = cpuActivations.oneOf({"f32", "int8"}) == 1;
   const Field kvCacheDtype = field.get("kvCacheDtype"), topKTopP = field.get("topKTopP");
-  if (!kvCacheDtype.isNull()) spec.kvDType = kKvTypes[kvCacheDtype.oneOf({"f32", "f16"})];
+  if (!kvCacheDtype.isNull()) spec.kvDType = kKvTypes[kvCacheDtype.oneOf({"f32", "f16", "int8"})];
   spec.vocabSize = optional(field.get("vocabSize"), 0);
   spec.topKTopP = !topKTopP.isNull() && topKTopP.boolean();
   return spec;

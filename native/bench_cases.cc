@@ -37,8 +37,8 @@ int64_t blocksPerSeq(const OpBenchSpec& spec) {
 }
 
 size_t kvBytesPerBlock(const OpBenchSpec& spec) {
-  return checkedProduct("spec: KV block", {2, spec.numKvHeads, kBlockSize, spec.headDim,
-                                           static_cast<int64_t>(dtypeSize(spec.kvDType))});
+  return checkedProduct("spec: KV block",
+                        {2, spec.numKvHeads, static_cast<int64_t>(kvHeadBytes(spec.kvDType, spec.headDim))});
 }
 
 class LinearCase : public OpCase {
@@ -87,8 +87,7 @@ class AttentionCase : public OpCase {
   AttentionCase(Device& device, const OpBenchSpec& spec, int32_t maxRows, int32_t copies)
       : OpCase(device), spec_(spec), width_(int64_t(spec.numHeads) * spec.headDim) {
     const int64_t maxSeqs = maxRows / spec.queryLen, perSeq = blocksPerSeq(spec);
-    const int64_t values = perSeq * maxSeqs * 2 * spec.numKvHeads * kBlockSize * spec.headDim;
-    for (int32_t i = 0; i < copies; i++) pages_.push_back(makePages(values));
+    for (int32_t i = 0; i < copies; i++) pages_.push_back(makePages(perSeq * maxSeqs));
     std::vector<int32_t> start(maxSeqs + 1), tables(maxSeqs * perSeq);
     for (int64_t s = 0; s <= maxSeqs; s++) start[s] = int32_t(s * spec.queryLen);
     std::iota(tables.begin(), tables.end(), 0);
@@ -128,12 +127,26 @@ class AttentionCase : public OpCase {
   std::vector<float> output(int32_t rows) override { return download(out_, size_t(rows) * width_); }
 
  private:
-  void* makePages(int64_t values) {
-    const TensorSource source = tensor("pages", spec_.kvDType, {values}, 0, 1);
-    std::vector<char> host(source.bytes());
-    fillDummy(source, kSeed, host.data());
-    void* pages = device_.alloc(host.size(), "KV pages");
-    device_.expect(device_.ops.upload(device_.context, pages, host.data(), host.size()), "upload");
+  // Keys and values of every slot, stored as a model's are.
+  void* makePages(int64_t blocks) {
+    void* pages = device_.alloc(size_t(blocks) * kvBytesPerBlock(spec_), "KV pages");
+    const int64_t width = (1 + 2 * int64_t(spec_.numKvHeads)) * spec_.headDim;
+    const TensorSource source = tensor("pages", DType::F32, {kBlockSize * width}, 0, 1);
+    std::vector<float> qkv(source.bytes() / sizeof(float));
+    std::vector<int32_t> slots(kBlockSize);
+    RopeStoreKvArgs args{};
+    args.qkv = {qkv.data(), width};
+    args.rows = kBlockSize;
+    args.positions = args.slotMapping = slots.data();  // without angles, positions go unread
+    args.numHeads = 1;
+    args.numKvHeads = spec_.numKvHeads;
+    args.headDim = spec_.headDim;
+    args.kv = {pages, spec_.numKvHeads, spec_.headDim};
+    for (int64_t block = 0; block < blocks; block++) {
+      fillDummy(source, kSeed + uint32_t(block % 64), qkv.data());
+      std::iota(slots.begin(), slots.end(), int32_t(block * kBlockSize));
+      device_.expect(device_.ops.ropeStoreKv(device_.context, &args), "ropeStoreKv");
+    }
     device_.expect(device_.ops.sync(device_.context), "sync");
     return pages;
   }
@@ -231,8 +244,8 @@ class RopeStoreKvCase : public OpCase {
   }
   double bytes(int32_t rows) const override {
     const double heads = spec_.numHeads, kvHeads = spec_.numKvHeads;
-    return double(rows) * spec_.headDim *
-           (8 * heads + kvHeads * 2 * (4.0 + double(dtypeSize(spec_.kvDType))));
+    return double(rows) * spec_.headDim * (8 * heads + kvHeads * 8.0) +
+           double(rows) * double(kvBytesPerBlock(spec_)) / kBlockSize;
   }
   double flop(int32_t rows) const override {
     return 3.0 * rows * spec_.headDim * (double(spec_.numHeads) + spec_.numKvHeads);

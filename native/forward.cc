@@ -213,8 +213,8 @@ void Forward::attention(const AttentionSpec& spec, const std::vector<int32_t>& l
   const int32_t pageHeadDim = device->ops.pageHeadDim(spec.headDim);
   check(pageHeadDim >= spec.headDim, "attention: spec.headDim", "one that there are kernels for",
         spec.headDim);
-  const size_t bytes = checkedProduct("keys and values", {ragged.numBlocks, 2, spec.numKvHeads, kBlockSize,
-                                                          pageHeadDim, int64_t(sizeof(float))});
+  const size_t bytes = checkedProduct("keys and values", {ragged.numBlocks, 2, spec.numKvHeads,
+                                                          int64_t(kvHeadBytes(DType::F32, pageHeadDim))});
   device->expect(device->ops.setKvDType(device->context, DType::F32), "setKvDType");
   const KvLayer kv{device->alloc(bytes, "keys and values"), spec.numKvHeads, spec.headDim};
   const std::vector<float> cosSin = spec.hasRope ? ropeTable(spec.rope, longest) : std::vector<float>();

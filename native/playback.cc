@@ -31,8 +31,8 @@ void Playback::takeKvPages(const RunnerSpec& spec) {
     const int32_t headDim = device_.ops.pageHeadDim(plan.headDim);
     check(headDim >= plan.headDim, concat("program.kvLayers[", i, "].headDim"),
           concat("a head size that ", device_.ops.name, " has kernels for").c_str(), plan.headDim);
-    const size_t bytes = checkedProduct(purpose, {sizes_.numBlocks, 2, plan.numKvHeads, kBlockSize, headDim,
-                                                  int64_t(dtypeSize(spec.kvCacheDtype))});
+    const size_t bytes = checkedProduct(
+        purpose, {sizes_.numBlocks, 2, plan.numKvHeads, int64_t(kvHeadBytes(spec.kvCacheDtype, headDim))});
     kvLayers_.push_back({device_.alloc(bytes, purpose), plan.numKvHeads, plan.headDim});
     kvCacheBytes_ += bytes;
   }

@@ -200,7 +200,7 @@ RunnerSizes readSizes(const Field& field) {
 }
 
 RunnerSpec readSpec(const Field& field) {
-  static const DType kKvTypes[] = {DType::F32, DType::F16};
+  static const DType kKvTypes[] = {DType::F32, DType::F16, DType::I8};
   RunnerSpec spec;
   spec.device = field.get("device").string();
   spec.threads = field.get("threads").int32();
@@ -211,7 +211,7 @@ RunnerSpec readSpec(const Field& field) {
           "one with it");
   }
   spec.sizes = readSizes(field.get("sizes"));
-  spec.kvCacheDtype = kKvTypes[field.get("kvCacheDtype").oneOf({"f32", "f16"})];
+  spec.kvCacheDtype = kKvTypes[field.get("kvCacheDtype").oneOf({"f32", "f16", "int8"})];
   spec.int8Activations = field.get("cpuActivations").oneOf({"f32", "int8"}) == 1;
   spec.keepLogits = field.get("keepLogits").boolean();
   const int64_t seed = field.get("dummySeed").int64();

@@ -72,7 +72,7 @@ export function kernelBenchCommand(): Command {
     )
     .addOption(
       new Option("--kv-cache-dtype <type>", "KV pages")
-        .choices(["f32", "f16"])
+        .choices(["f32", "f16", "int8"])
         .default("f32"),
     )
     .option("--seconds <s>", "time for each figure", number(0, 60), 0.2)

@@ -7,6 +7,12 @@
 
 namespace octavo::cpu {
 
+// Rows of one sequence that attention computes together.
+struct RowTile {
+  int32_t sequence, firstRow;  // of the sequence's rows
+  int64_t work;                // rows x positions that they see, about
+};
+
 struct CpuContext : Context {
   using Context::Context;
 
@@ -18,7 +24,7 @@ struct CpuContext : Context {
 
   size_t sampleBytes = 0;
   Buffer<unsigned char> sampleMemory;
-  Buffer<int32_t> tileStart;  // [maxSeqs + 1], of attention
+  Buffer<RowTile> rowTiles;  // [maxRows], of attention: no tile is empty
   Int8Rows int8Rows;
   Isa isa = Isa::Generic;
   ThreadPool pool;

@@ -32,7 +32,7 @@ Context* open(const OpenOptions* options, char* error, size_t errorSize) {
   context->scratchBytes =
       padScratch(std::max({linearScratchBytes(), linearInt8ScratchBytes(), attentionScratchBytes()}));
   context->sampleBytes = padScratch(sampleScratchBytes(*options));
-  if (!context->tileStart.allocate(static_cast<size_t>(options->maxSeqs) + 1) ||
+  if (!context->rowTiles.allocate(static_cast<size_t>(options->maxRows)) ||
       !context->scratchMemory.allocate(context->scratchBytes * threads) ||
       !context->sampleMemory.allocate(context->sampleBytes * threads)) {
     std::snprintf(error, errorSize, "cpu: no memory for scratch");

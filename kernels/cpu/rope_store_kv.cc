@@ -4,6 +4,12 @@
 
 #include "context.h"
 
+#ifndef OCTAVO_ISA
+namespace octavo::cpu {
+constexpr int kMaxStoredHead = 1024;  // values of a head whose pages have fewer bits
+}
+#endif
+
 #ifdef OCTAVO_ISA
 namespace octavo::cpu::OCTAVO_ISA {
 namespace {
@@ -33,20 +39,67 @@ void rotateInterleaved(float* head, const float* cosSin, int32_t half) {
   }
 }
 
-void storeHead(void* pages, bool half, int64_t offset, const float* values, int32_t count) {
-  if (!half) {
-    std::memcpy(static_cast<float*>(pages) + offset, values, static_cast<size_t>(count) * sizeof(float));
+template <class T>
+void scatter(const T* values, int32_t count, unsigned char* head, KvStride stride) {
+  T* out = reinterpret_cast<T*>(head) + stride.start;
+  if (stride.step == 1) {
+    std::memcpy(out, values, static_cast<size_t>(count) * sizeof(T));
     return;
   }
-  auto* out = static_cast<uint16_t*>(pages) + offset;
+  for (int32_t i = 0; i < count; ++i) out[i * kBlockSize] = values[i];
+}
+
+void toHalf(const float* values, int32_t count, uint16_t* out) {
   int32_t i = 0;
   for (; i + kLanes <= count; i += kLanes) storeHalf(out + i, load(values + i));
   for (; i < count; ++i) out[i] = floatToHalf(values[i]);
 }
 
+// The scale that turns the bytes back.
+float toBytes(const float* values, int32_t count, int8_t* out) {
+  V highest = zero(), off = zero();  // x - x is 0 for every finite x
+  for (int32_t i = 0; i < count; i += kLanes) {
+    const V x = i + kLanes <= count ? load(values + i) : loadPart(values + i, count - i, 0);
+    highest = max(max(x, sub(zero(), x)), highest);
+    off = add(off, sub(x, x));
+  }
+  const KvScale scale = kvScaleOf(maxLanes(highest), sumLanes(off) == 0);
+  if (scale.inverse == 0) {
+    std::memset(out, 0, static_cast<size_t>(count));
+    return scale.scale;
+  }
+  const V factor = set1(scale.inverse);
+  for (int32_t i = 0; i < count; i += kLanes) {
+    const V x = i + kLanes <= count ? load(values + i) : loadPart(values + i, count - i, 0);
+    uint32_t words[kLanes];
+    storeInt(words, roundToInt(mul(x, factor)));
+    for (int32_t j = 0; j < kLanes && i + j < count; ++j)
+      out[i + j] = static_cast<int8_t>(static_cast<int32_t>(words[j]));
+  }
+  return scale.scale;
+}
+
+// Keys (part 0) or values (part 1) of one head of the token at `slot`.
+void storeHead(const KvLayer& kv, DType dtype, int64_t slot, int part, int32_t head, const float* values) {
+  unsigned char* out = kvHead(kv, dtype, slot / kBlockSize, part, head);
+  const auto offset = static_cast<int32_t>(slot % kBlockSize);
+  const KvStride stride = kvStride(kv, part, offset);
+  if (dtype == DType::F32) {
+    scatter(values, kv.headDim, out, stride);
+  } else if (dtype == DType::F16) {
+    uint16_t half[kMaxStoredHead];
+    toHalf(values, kv.headDim, half);
+    scatter(half, kv.headDim, out, stride);
+  } else {
+    int8_t bytes[kMaxStoredHead];
+    kvScales(kv, out)[offset] = toBytes(values, kv.headDim, bytes);
+    scatter(bytes, kv.headDim, out, stride);
+  }
+}
+
 // One row: norms and angles of every q and k head, then k and v to the row's slot.
 void ropeStoreRow(const RopeStoreKvArgs& args, int64_t row, const float* qNorm, const float* kNorm,
-                  bool halfKv) {
+                  DType dtype) {
   const int32_t headDim = args.headDim;
   float* q = rowOf(args.qkv, row);
   const float* angles =
@@ -66,8 +119,8 @@ void ropeStoreRow(const RopeStoreKvArgs& args, int64_t row, const float* qNorm, 
   const float* v = k + args.numKvHeads * headDim;
   for (int32_t head = 0; head < args.numKvHeads; ++head) {
     const int64_t slot = args.slotMapping[row];
-    storeHead(args.kv.pages, halfKv, kvOffset(args.kv, slot, 0, head), k + head * headDim, headDim);
-    storeHead(args.kv.pages, halfKv, kvOffset(args.kv, slot, 1, head), v + head * headDim, headDim);
+    storeHead(args.kv, dtype, slot, 0, head, k + head * headDim);
+    storeHead(args.kv, dtype, slot, 1, head, v + head * headDim);
   }
 }
 
@@ -87,10 +140,9 @@ int ropeStoreKv(Context* context, const RopeStoreKvArgs* args) {
   const auto kernel = OCTAVO_SELECT(self(context)->isa, ropeStoreRow);
   const auto* qNorm = args->qNorm ? static_cast<const float*>(args->qNorm->data) : nullptr;
   const auto* kNorm = args->kNorm ? static_cast<const float*>(args->kNorm->data) : nullptr;
-  const bool halfKv = context->kvDType == DType::F16;
   const int64_t work = static_cast<int64_t>(args->numHeads + 2 * args->numKvHeads) * args->headDim * 2;
   forRows(self(context), args->rows, work, [&](int64_t first, int64_t last, int) {
-    for (int64_t row = first; row < last; ++row) kernel(*args, row, qNorm, kNorm, halfKv);
+    for (int64_t row = first; row < last; ++row) kernel(*args, row, qNorm, kNorm, context->kvDType);
   });
   return 0;
 }

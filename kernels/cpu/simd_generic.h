@@ -81,6 +81,11 @@ inline V loadByte(const uint8_t* p) {
            static_cast<float>(p[3])};
 }
 
+inline V loadSigned(const int8_t* p) {
+  return V{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+           static_cast<float>(p[3])};
+}
+
 inline I setInt(int32_t x) {
   return I{x, x, x, x};
 }

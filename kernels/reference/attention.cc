@@ -4,10 +4,28 @@
 namespace octavo::reference {
 namespace {
 
-double kvAt(const Context* context, const KvLayer& kv, int64_t index) {
-  if (context->kvDType == DType::F16) return halfToFloat(static_cast<const uint16_t*>(kv.pages)[index]);
-  return static_cast<const float*>(kv.pages)[index];
-}
+// Keys (part 0) or values (part 1) of one head of one token.
+class KvVector {
+ public:
+  KvVector(const Context* context, const KvLayer& kv, int64_t slot, int part, int32_t head)
+      : dtype_(context->kvDType),
+        data_(kvHead(kv, dtype_, slot / kBlockSize, part, head)),
+        stride_(kvStride(kv, part, static_cast<int32_t>(slot % kBlockSize))),
+        scale_(dtype_ == DType::I8 ? kvScales(kv, data_)[slot % kBlockSize] : 1) {}
+
+  double operator[](int32_t d) const {
+    const int32_t index = stride_.start + d * stride_.step;
+    if (dtype_ == DType::I8)
+      return static_cast<double>(reinterpret_cast<const int8_t*>(data_)[index]) * scale_;
+    return readFloat(data_, dtype_, index);
+  }
+
+ private:
+  DType dtype_;
+  unsigned char* data_;
+  KvStride stride_;
+  float scale_;
+};
 
 struct Query {
   const float* q;             // [headDim]
@@ -25,9 +43,9 @@ void attend(ReferenceContext* context, const AttentionArgs& args, const Query& q
   double* scores = context->row.data();  // [position - first]
   double highest = -INFINITY;
   for (int32_t position = query.first; position <= query.last; ++position) {
-    const int64_t key = kvOffset(args.kv, slotOf(query, position), 0, query.head);
+    const KvVector key(context, args.kv, slotOf(query, position), 0, query.head);
     double score = 0;
-    for (int32_t i = 0; i < args.headDim; ++i) score += query.q[i] * kvAt(context, args.kv, key + i);
+    for (int32_t i = 0; i < args.headDim; ++i) score += query.q[i] * key[i];
     score *= args.scale;
     if (args.softcap > 0) score = args.softcap * std::tanh(score / args.softcap);
     scores[position - query.first] = score;
@@ -37,10 +55,9 @@ void attend(ReferenceContext* context, const AttentionArgs& args, const Query& q
   for (int32_t i = 0; i <= query.last - query.first; ++i) sum += scores[i] = std::exp(scores[i] - highest);
   for (int32_t d = 0; d < args.headDim; ++d) {
     double value = 0;
-    for (int32_t position = query.first; position <= query.last; ++position) {
-      const int64_t v = kvOffset(args.kv, slotOf(query, position), 1, query.head);
-      value += scores[position - query.first] * kvAt(context, args.kv, v + d);
-    }
+    for (int32_t position = query.first; position <= query.last; ++position)
+      value += scores[position - query.first] *
+               KvVector(context, args.kv, slotOf(query, position), 1, query.head)[d];
     query.out[d] = static_cast<float>(value / sum);
   }
 }

@@ -25,12 +25,33 @@ void rotateHead(float* head, const float* cosSin, int32_t rotaryDim, bool interl
   }
 }
 
-void store(const Context* context, void* pages, int64_t offset, const float* values, int32_t count) {
+KvScale scaleOf(const float* values, int32_t count) {
+  float highest = 0;
+  bool finite = true;
   for (int32_t i = 0; i < count; ++i) {
-    if (context->kvDType == DType::F16) {
-      static_cast<uint16_t*>(pages)[offset + i] = floatToHalf(values[i]);
+    finite = finite && std::isfinite(values[i]);
+    highest = std::fmax(highest, std::fabs(values[i]));
+  }
+  return kvScaleOf(highest, finite);
+}
+
+void store(const Context* context, const KvLayer& kv, int64_t slot, int part, int32_t head,
+           const float* values) {
+  const DType dtype = context->kvDType;
+  unsigned char* data = kvHead(kv, dtype, slot / kBlockSize, part, head);
+  const auto offset = static_cast<int32_t>(slot % kBlockSize);
+  const KvStride stride = kvStride(kv, part, offset);
+  const KvScale scale = dtype == DType::I8 ? scaleOf(values, kv.headDim) : KvScale{};
+  if (dtype == DType::I8) kvScales(kv, data)[offset] = scale.scale;
+  for (int32_t i = 0; i < kv.headDim; ++i) {
+    const int32_t index = stride.start + i * stride.step;
+    if (dtype == DType::F32) {
+      reinterpret_cast<float*>(data)[index] = values[i];
+    } else if (dtype == DType::F16) {
+      reinterpret_cast<uint16_t*>(data)[index] = floatToHalf(values[i]);
     } else {
-      static_cast<float*>(pages)[offset + i] = values[i];
+      const float scaled = scale.inverse == 0 ? 0 : values[i] * scale.inverse;
+      reinterpret_cast<int8_t*>(data)[index] = static_cast<int8_t>(std::nearbyint(scaled));
     }
   }
 }
@@ -54,8 +75,8 @@ int ropeStoreKv(Context* context, const RopeStoreKvArgs* args) {
     }
     for (int32_t head = 0; head < args->numKvHeads; ++head) {
       const int64_t slot = args->slotMapping[row];
-      store(context, args->kv.pages, kvOffset(args->kv, slot, 0, head), k + head * headDim, headDim);
-      store(context, args->kv.pages, kvOffset(args->kv, slot, 1, head), v + head * headDim, headDim);
+      store(context, args->kv, slot, 0, head, k + head * headDim);
+      store(context, args->kv, slot, 1, head, v + head * headDim);
     }
   }
   return 0;

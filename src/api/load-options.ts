@@ -24,7 +24,7 @@ const LoadSchema = Type.Object({
   device: oneOf("auto", "cpu", "cuda", "cuda-sim", "reference", "null"),
   threads: integer(0, 1024),
   dtype: oneOf("auto", "half", "float16", "float", "float32"),
-  kvCacheDtype: oneOf("auto", "f32", "f16"),
+  kvCacheDtype: oneOf("auto", "f32", "float32", "f16", "float16", "int8"),
   cpuActivations: oneOf("auto", "int8", "f32"),
   maxModelLen: integer(1, 1 << 24),
   maxNumSeqs: integer(1, 4096),

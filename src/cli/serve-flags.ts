@@ -210,7 +210,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
     value: "type",
     help: "type of KV pages",
     default: engine.kvCacheDtype,
-    choices: ["auto", "f32", "f16"],
+    choices: ["auto", "f32", "float32", "f16", "float16", "int8"],
   },
   {
     name: "cpu-activations",

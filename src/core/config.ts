@@ -13,7 +13,7 @@ export interface EngineConfig {
   threads: number;
   /** Of activations. */
   dtype: "auto" | "half" | "float16" | "float" | "float32";
-  kvCacheDtype: "auto" | "f32" | "f16";
+  kvCacheDtype: "auto" | "f32" | "float32" | "f16" | "float16" | "int8";
   /** What INT4 linears' inputs are rounded to on the host's devices; f32: not at all. */
   cpuActivations: "auto" | "int8" | "f32";
   /** null: the model's own limit (bounded by what fits). */

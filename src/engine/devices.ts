@@ -60,10 +60,7 @@ function openNativeDevice(
   const { program, files } = model;
   const name = description.device;
   checkDtype(config.dtype, description);
-  const kvCacheDtype =
-    config.kvCacheDtype === "auto"
-      ? description.kvCacheDtype
-      : config.kvCacheDtype;
+  const kvCacheDtype = kvTypeOf(config.kvCacheDtype, description);
   const cpuActivations = chooseActivations(config.cpuActivations, description);
   return translated(() => ({
     description,
@@ -172,6 +169,22 @@ function chooseActivations(
     `--cpu-activations ${wanted}: expected auto on ${device.device}, which computes INT4 layers in its own way.`,
     "cpu-activations",
   );
+}
+
+function kvTypeOf(
+  wanted: EngineConfig["kvCacheDtype"],
+  device: DeviceInfo,
+): KvCacheDType {
+  switch (wanted) {
+    case "auto":
+      return device.kvCacheDtype;
+    case "float32":
+      return "f32";
+    case "float16":
+      return "f16";
+    default:
+      return wanted;
+  }
 }
 
 const ACTIVATION_BYTES = { half: 2, float16: 2, float: 4, float32: 4 } as const;

@@ -9,7 +9,9 @@ import { ARENA_ARRAYS } from "../runner/step-arena.js";
 const GIB = 2 ** 30;
 /** Of logits, rope tables, histories. */
 const WORD_BYTES = 4;
-const KV_BYTES = { f32: 4, f16: 2 } as const;
+/** Of a number in a page; and of what a page keeps beside a token's numbers, for each KV head: its scale. */
+const KV_BYTES = { f32: 4, f16: 2, int8: 1 } as const;
+const KV_SCALE_BYTES = { f32: 0, f16: 0, int8: 4 } as const;
 /** KV cache that the host gives by default: it has other uses for its memory. --num-gpu-blocks-override asks for more. */
 const DEFAULT_HOST_KV_BYTES = 4 * GIB;
 /** Sample rows of a small batch, so that prompt_logprobs get through a prompt in reasonable steps. */
@@ -181,16 +183,19 @@ function wantedModelLen({
   return maxModelLen ?? maxPositionEmbeddings;
 }
 
-/** Each layer's K and V, [2, numKvHeads, 16, headDim]. */
+/** Each layer's K and V, [2, numKvHeads, 16, headDim]; kvHeadBytes of kernels/ops.h. */
 function ownBlockBytes({
   program,
   kvCacheDtype,
   device,
 }: MemoryPlanInput): number {
-  let elements = 0;
-  for (const { numKvHeads, headDim } of program.kvLayers)
-    elements += 2 * numKvHeads * BLOCK_SIZE * device.pageHeadDim(headDim);
-  return elements * KV_BYTES[kvCacheDtype];
+  let bytes = 0;
+  for (const { numKvHeads, headDim } of program.kvLayers) {
+    const numbers = device.pageHeadDim(headDim) * KV_BYTES[kvCacheDtype];
+    const token = numbers + KV_SCALE_BYTES[kvCacheDtype];
+    bytes += 2 * numKvHeads * BLOCK_SIZE * token;
+  }
+  return bytes;
 }
 
 function roomForKv(input: MemoryPlanInput, modelLen: number): number {

@@ -99,7 +99,7 @@ export interface EngineInfo {
   maxModelLen: number;
   numBlocks: number;
   blockSize: number;
-  kvCacheDtype: "f32" | "f16";
+  kvCacheDtype: "f32" | "f16" | "int8";
   maxNumSeqs: number;
   /** Most rows that a step samples. */
   maxNumSamples: number;

@@ -33,7 +33,7 @@ export interface DeviceInfo {
   kvCacheDtype: KvCacheDType;
 }
 
-export type KvCacheDType = "f32" | "f16";
+export type KvCacheDType = "f32" | "f16" | "int8";
 
 /** What the host's backends round the inputs of INT4 linears to. */
 export type CpuActivations = "int8" | "f32";

@@ -64,3 +64,41 @@ describe.each(["reference", "cpu"])("on %s", (device) => {
     });
   });
 });
+
+/**
+ * Pages of fewer bits: the relative RMS of the prompt's logits against f32 pages. Seen: f16 up to 6e-4, int8 up to
+ * 1.5e-2 with random weights and 1.3e-3 with trained ones (stories260k).
+ */
+describe.each(["f16", "int8"] as const)("%s pages", (kvCacheDtype) => {
+  const bound = { f16: 1e-3, int8: 3e-2 }[kvCacheDtype];
+  it.runIf(present).each(["stories260k", "tiny-llama3", "tiny-qwen3"])(
+    "of %s: logits near those of f32 pages, and cpu near reference",
+    async (name) => {
+      const directory = path.join(MODELS, name);
+      const model = await prepareModel({
+        model: directory,
+        modelFile: null,
+        loadFormat: "auto",
+      });
+      const [golden] = goldenCases(directory) as [GoldenCase];
+      const [exact, reference, cpu] = (
+        [
+          ["reference", "f32"],
+          ["reference", kvCacheDtype],
+          ["cpu", kvCacheDtype],
+        ] as const
+      ).map(([device, type]) => {
+        const opened = openModel(model, device, type);
+        const prompt = golden.prompt_token_ids;
+        const { promptLogits } = generate(opened, prompt, 1, 7);
+        opened.runner.close();
+        return promptLogits;
+      }) as [Float32Array, Float32Array, Float32Array];
+      const error = relativeRms(cpu, exact);
+      expect(error).toBeLessThan(bound);
+      // Fewer bits do show: the type was not ignored.
+      expect(error).toBeGreaterThan(1e-6);
+      expect(relativeRms(cpu, reference)).toBeLessThan(bound / 2);
+    },
+  );
+});

@@ -87,6 +87,12 @@ describe("planMemory", () => {
     expect(kvBytesPerBlock).toBe(64 * 1024);
   });
 
+  it("quarters a block for int8, and adds a scale for each token and head", () => {
+    const { kvBytesPerBlock } = plan({}, { kvCacheDtype: "int8" });
+    const scales = 2 * 2 * 8 * 16 * 4;
+    expect(kvBytesPerBlock).toBe(32 * 1024 + scales);
+  });
+
   it("shortens the context to an override, unless its length was asked for", () => {
     expect(plan({ numGpuBlocksOverride: 10 }).sizes).toMatchObject({
       maxModelLen: 160,

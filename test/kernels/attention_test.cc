@@ -2,7 +2,6 @@
 // same however its sequence is chunked and batched. Every page that must not be read is NaN.
 #include <algorithm>
 
-#include "../../kernels/half.h"
 #include "harness.h"
 
 using namespace octavo;
@@ -23,37 +22,39 @@ struct World {
   std::vector<int32_t> tables;  // [sequences, blocks]
   int32_t blocksPerSeq = 0;
   std::vector<std::vector<float>> queries;  // by sequence [length, heads * headDim]
-  std::vector<float> pages;
-  std::vector<uint16_t> halfPages;
+  std::vector<unsigned char> pages;
 
-  KvLayer layer() {
-    void* data = shape.kv == DType::F16 ? static_cast<void*>(halfPages.data()) : pages.data();
-    return {data, shape.kvHeads, shape.headDim};
-  }
+  KvLayer layer() { return {pages.data(), shape.kvHeads, shape.headDim}; }
 };
 
-void fillSequence(World& w, size_t s, std::mt19937& random) {
+void fillSequence(World& w, size_t s, Backend& backend, std::mt19937& random) {
   const Shape& shape = w.shape;
+  std::vector<int32_t> slots;
   for (int position = 0; position < w.lengths[s]; ++position) {
     // Blocks wholly before the window of the last token keep their NaN.
     const bool dead =
         shape.window > 0 && (position / kBlockSize + 1) * kBlockSize <= w.lengths[s] - 1 - shape.window + 1;
     if (dead) continue;
-    const int64_t block =
+    const int32_t block =
         w.tables[s * static_cast<size_t>(w.blocksPerSeq) + static_cast<size_t>(position / kBlockSize)];
-    for (int part = 0; part < 2; ++part)
-      for (int head = 0; head < shape.kvHeads; ++head) {
-        const auto values = test::randomFloats(random, static_cast<size_t>(shape.headDim), 2);
-        const int64_t at =
-            (((block * 2 + part) * shape.kvHeads + head) * kBlockSize + position % kBlockSize) *
-            shape.headDim;
-        std::copy(values.begin(), values.end(), w.pages.begin() + at);
-      }
+    slots.push_back(block * kBlockSize + position % kBlockSize);
   }
+  const int64_t width = (1 + 2 * shape.kvHeads) * shape.headDim;
+  auto qkv = test::randomFloats(random, slots.size() * static_cast<size_t>(width), 2);
+  RopeStoreKvArgs args{};
+  args.qkv = {qkv.data(), width};
+  args.rows = static_cast<int32_t>(slots.size());
+  args.positions = slots.data();  // unused: without angles
+  args.slotMapping = slots.data();
+  args.numHeads = 1;
+  args.numKvHeads = shape.kvHeads;
+  args.headDim = shape.headDim;
+  args.kv = w.layer();
+  CHECK(backend.ops->ropeStoreKv(backend.context, &args) == 0, "store");
 }
 
 World makeWorld(const Shape& shape, const std::vector<int>& lengths, std::mt19937& random) {
-  World w{shape, lengths, {}, 0, {}, {}, {}};
+  World w{shape, lengths, {}, 0, {}, {}};
   for (int length : lengths)
     w.blocksPerSeq = std::max(w.blocksPerSeq, (length + kBlockSize - 1) / kBlockSize);
   std::vector<int32_t> free;
@@ -61,15 +62,16 @@ World makeWorld(const Shape& shape, const std::vector<int>& lengths, std::mt1993
   for (int32_t i = 0; i < blocks; ++i) free.push_back(i);
   std::shuffle(free.begin(), free.end(), random);
   w.tables.assign(free.begin(), free.end() - 1);
-  w.pages.assign(
-      static_cast<size_t>(blocks) * 2 * kBlockSize * static_cast<size_t>(shape.kvHeads * shape.headDim),
-      test::kPoison);
+  // All bits set: NaN, as f32, as f16 and as a scale.
+  w.pages.assign(static_cast<size_t>(blocks * 2 * shape.kvHeads) * kvHeadBytes(shape.kv, shape.headDim),
+                 0xff);
+  Backend reference(referenceOps(), test::smallOptions());
+  CHECK(reference.ops->setKvDType(reference.context, shape.kv) == 0, "kv type");
   for (size_t s = 0; s < lengths.size(); ++s) {
     w.queries.push_back(
         test::randomFloats(random, static_cast<size_t>(lengths[s] * shape.heads * shape.headDim)));
-    fillSequence(w, s, random);
+    fillSequence(w, s, reference, random);
   }
-  w.halfPages = test::toHalf(w.pages);
   return w;
 }
 
@@ -141,7 +143,7 @@ TEST(attention_head_dims_and_groups) {
     std::mt19937 random(3);
     for (int headDim : {8, 16, 20, 32, 64, 80, 96, 128, 256})
       for (int group : {1, 4, 7})
-        for (DType kv : {DType::F32, DType::F16}) {
+        for (DType kv : {DType::F32, DType::F16, DType::I8}) {
           const Shape shape{2 * group, 2, headDim, 0, 0, kv};
           compare(isa, shape, {37, 5, 64}, {{0, 30, 7}, {1, 0, 5}, {2, 63, 1}}, random);
         }
@@ -157,6 +159,7 @@ TEST(attention_context_lengths) {
       compare(isa, {4, 2, 32, 0, 0, DType::F32}, {length}, {{0, length - 1, 1}}, random);
       const int count = std::min(length, 40);
       compare(isa, {4, 2, 20, 0, 0, DType::F16}, {length}, {{0, length - count, count}}, random);
+      compare(isa, {4, 2, 32, 0, 0, DType::I8}, {length}, {{0, length - count, count}}, random);
     }
   });
 }
@@ -169,6 +172,7 @@ TEST(attention_windows) {
         // One row: everything before its window is NaN, whole blocks of it.
         compare(isa, {4, 2, 16, window, 0, DType::F32}, {length}, {{0, length - 1, 1}}, random);
         compare(isa, {4, 2, 24, window, 0, DType::F16}, {length}, {{0, length - 1, 1}}, random);
+        compare(isa, {4, 2, 32, window, 0, DType::I8}, {length}, {{0, length - 1, 1}}, random);
       }
   });
 }
@@ -193,7 +197,7 @@ TEST(attention_row_is_independent_of_its_batch) {
     std::mt19937 random(8);
     for (int headDim : {20, 64})
       for (int window : {0, 70})
-        for (DType kv : {DType::F32, DType::F16}) {
+        for (DType kv : {DType::F32, DType::F16, DType::I8}) {
           World w = makeWorld({6, 2, headDim, 0, 0, kv}, {530, 40, 17}, random);
           w.shape.window = window;
           const size_t width = static_cast<size_t>(6 * headDim);

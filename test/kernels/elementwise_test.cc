@@ -133,6 +133,17 @@ TEST(silu_mul_add_softcap_gather) {
   }
 }
 
+// The numbers of a head's keys [headDim][16] or values [16][headDim] in a block.
+void readHead(const unsigned char* head, bool keys, DType kv, int headDim, std::vector<float>* out) {
+  const int count = kBlockSize * headDim;
+  for (int i = 0; i < count; ++i) {
+    const int token = keys ? i % kBlockSize : i / headDim;
+    out->push_back(kv == DType::I8 ? static_cast<float>(reinterpret_cast<const int8_t*>(head)[i]) *
+                                         readFloat(head + count, DType::F32, token)
+                                   : readFloat(head, kv, i));
+  }
+}
+
 TEST(rope_store_kv) {
   std::mt19937 random(4);
   constexpr int kHeads = 3, kKvHeads = 2, kRows = 20, kBlocks = 4;
@@ -140,7 +151,7 @@ TEST(rope_store_kv) {
     for (int rotary : {0, headDim, headDim / 2})
       for (int interleaved : {0, 1})
         for (bool norms : {false, true})
-          for (DType kv : {DType::F32, DType::F16}) {
+          for (DType kv : {DType::F32, DType::F16, DType::I8}) {
             const Matrix input(kRows, (kHeads + 2 * kKvHeads) * headDim, random);
             const auto weight = test::randomFloats(random, static_cast<size_t>(headDim));
             std::vector<float> angles;
@@ -151,12 +162,12 @@ TEST(rope_store_kv) {
               positions.push_back(r * 2);
               slots.push_back((r * 7) % (kBlocks * kBlockSize));
             }
-            compare("ropeStoreKv", kv == DType::F16 ? 1.5e-3 : 2e-6, [&](Backend& backend) {
+            // f16: a unit in the last place; i8: one step of 127, where the two round apart.
+            const double tolerance = kv == DType::F16 ? 1.5e-3 : kv == DType::I8 ? 3e-2 : 2e-6;
+            compare("ropeStoreKv", tolerance, [&](Backend& backend) {
               backend.ops->setKvDType(backend.context, kv);
               Matrix qkv = input;
-              const size_t count = static_cast<size_t>(kBlocks * 2 * kKvHeads * kBlockSize * headDim);
-              std::vector<float> pages(count, 0.5f);
-              std::vector<uint16_t> halfPages(count, floatToHalf(0.5f));
+              std::vector<unsigned char> pages(kBlocks * 2 * kKvHeads * kvHeadBytes(kv, headDim), 0);
               RopeStoreKvArgs args{};
               args.qkv = qkv.view();
               args.rows = kRows;
@@ -171,12 +182,12 @@ TEST(rope_store_kv) {
               args.qNorm = norms ? loadVector(backend, weight) : nullptr;
               args.kNorm = norms ? loadVector(backend, weight) : nullptr;
               args.normEps = 1e-6f;
-              args.kv = {kv == DType::F16 ? static_cast<void*>(halfPages.data()) : pages.data(), kKvHeads,
-                         headDim};
+              args.kv = {pages.data(), kKvHeads, headDim};
               CHECK(backend.ops->ropeStoreKv(backend.context, &args) == 0, "status");
               auto all = qkv.values();
-              for (size_t i = 0; i < count; ++i)
-                all.push_back(kv == DType::F16 ? halfToFloat(halfPages[i]) : pages[i]);
+              const size_t bytes = kvHeadBytes(kv, headDim);
+              for (size_t i = 0; i * bytes < pages.size(); ++i)
+                readHead(&pages[i * bytes], i / kKvHeads % 2 == 0, kv, headDim, &all);
               return all;
             });
           }
@@ -206,8 +217,9 @@ TEST(rope_pairs_and_slots) {
       const float halves[4] = {1, -4, 3, 2}, pairs[4] = {1, 2, -4, 3};
       for (int i = 0; i < 4; ++i) {
         CHECK(qkv[i] == (interleaved ? pairs : halves)[i], "%s q[%d] = %g", ops->name, i, qkv[i]);
-        CHECK(pages[(2 * kBlockSize + 2) * 4 + static_cast<size_t>(i)] == qkv[4 + i], "%s key %d", ops->name,
-              i);
+        // Keys [4][16], values [16][4], of block 1.
+        CHECK(pages[2 * kBlockSize * 4 + static_cast<size_t>(i) * kBlockSize + 2] == qkv[4 + i], "%s key %d",
+              ops->name, i);
         CHECK(pages[(3 * kBlockSize + 2) * 4 + static_cast<size_t>(i)] == static_cast<float>(9 + i),
               "%s value %d", ops->name, i);
       }

@@ -34,7 +34,7 @@ Backend::~Backend() {
 octavo::OpenOptions smallOptions(int threads) {
   octavo::OpenOptions options{};
   options.threads = threads;
-  options.maxRows = 256;
+  options.maxRows = 1024;
   options.maxSeqs = 16;
   options.maxSamples = 16;
   options.maxContext = 2048;
