@@ -42,18 +42,20 @@ float multiplyAdd(int64_t rounds, int* lanesOfOne) {
   return lanes[0];
 }
 
-// rounds * 8 * kChains dot products of all lanes' bytes, made 32-bit as often as the 8-bit matmul does.
+// rounds * 8 * kChains dot products of all lanes' bytes, made 32-bit as often as the 8-bit matmul does. The
+// operands differ by chain and step, so that none can be computed once for several.
 float multiplyAddBytes(int64_t rounds, int* productsOfOne) {
-  const I codes = setInt(0x0f0e0d0c);
   I values = setInt(0x01020304);
-  I totals[kChains];
+  I codes[kChains], totals[kChains];
+  for (int c = 0; c < kChains; ++c) codes[c] = setInt(0x04030201 + c);
   for (I& total : totals) total = zeroInt();
   for (int64_t i = 0; i < rounds; ++i) {
     I sums[kChains];
-    for (int c = 0; c < kChains; ++c) sums[c] = setInt(c);  // chains that differ: none can be left out
-    values = andInt(addInt(values, codes), setInt(0x7f7f7f7f));
-    for (int step = 0; step < 8; ++step)
-      for (int c = 0; c < kChains; ++c) sums[c] = dotBytes(sums[c], codes, values);
+    for (I& sum : sums) sum = zeroInt();
+    for (int step = 0; step < 8; ++step) {
+      values = addInt(values, setInt(0x01030101));
+      for (int c = 0; c < kChains; ++c) sums[c] = dotBytes(sums[c], codes[c], values);
+    }
     for (int c = 0; c < kChains; ++c) totals[c] = addInt(totals[c], laneSums(sums[c]));
   }
   I all = zeroInt();

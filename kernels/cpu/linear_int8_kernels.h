@@ -22,8 +22,8 @@ float roundBlock(const float* x, int count, int8_t* codes, int32_t* sum) {
     largest = max(bitsToV(andInt(bits, magnitudeBits)), largest);
     undefined = add(undefined, sub(bitsToV(bits), bitsToV(bits)));
   }
-  const float top = maxLanes(largest);
   const bool finite = lessBits(undefined, set1(1.0f)) == (uint64_t(1) << kLanes) - 1;
+  const float top = finite ? highestLane(largest) : 0.0f;
   const bool counts = finite && top >= kSmallestMagnitude;
   const V inverse = set1(counts ? 127.0f / top : 0.0f);
   I sums = zeroInt();
@@ -104,6 +104,12 @@ struct ByteGroup {
   float* totals;  // [rows][32]
 };
 
+// What is read in a moment: codes come from memory, and no processor guesses enough of them by itself.
+constexpr int kLineWords = 16;
+inline void prefetch(const uint32_t* codes) {
+  __builtin_prefetch(reinterpret_cast<const char*>(codes) + kPrefetchBytes);
+}
+
 // Adds the dot products of `words` words (8 inputs each) from the codes and values given.
 template <int kRows, int kVectorCount, bool kPacked>
 inline void dotWords(const uint32_t* codes, const int8_t* x, int64_t stride, int64_t words,
@@ -111,6 +117,10 @@ inline void dotWords(const uint32_t* codes, const int8_t* x, int64_t stride, int
   const I low = setInt(0x0f0f0f0f);
 #pragma GCC unroll 4
   for (int64_t w = 0; w < words; ++w) {
+    if (kPacked) {
+#pragma GCC unroll 2
+      for (int c = 0; c < kVectorCount * kLanes; c += kLineWords) prefetch(codes + w * kPanel + c);
+    }
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       I four[kVectorCount];
@@ -200,6 +210,7 @@ void multiplyRows(const ByteGroup& group, int rows) {
 void unpack(const uint32_t* words, int64_t count, uint32_t* codes) {
   const I low = setInt(0x0f0f0f0f);
   for (int64_t w = 0; w < count; ++w, words += kPanel, codes += 2 * kPanel) {
+    for (int c = 0; c < kPanel; c += kLineWords) prefetch(words + c);
 #pragma GCC unroll 8
     for (int c = 0; c < kPanel; c += kLanes) {
       const I word = loadInt(words + c);

@@ -63,6 +63,7 @@ inline V loadWeights(const unsigned char* panel, int64_t index) {
 
 template <int kRows, PanelType kType>
 void directDense(const LinearItem& item, int64_t first, const unsigned char* panel, float* totals) {
+  constexpr int kRowBytes = kPanel * (kType == PanelType::F32 ? 4 : 2);
   const float* x[kRows];
   V sum[kRows][kVectors];
 #pragma GCC unroll 8
@@ -72,6 +73,8 @@ void directDense(const LinearItem& item, int64_t first, const unsigned char* pan
     for (int v = 0; v < kVectors; ++v) sum[r][v] = zero();
   }
   for (int64_t k = 0; k < item.weight->k; ++k) {
+    for (int line = 0; line < kRowBytes; line += 64)
+      __builtin_prefetch(panel + k * kRowBytes + line + kPrefetchBytes);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const V w = loadWeights<kType>(panel, k * kPanel + v * kLanes);

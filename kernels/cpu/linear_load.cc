@@ -2,6 +2,10 @@
 // what takes the time.
 #include <cstring>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "../int4.h"
 #include "context.h"
 #include "linear.h"
@@ -136,6 +140,19 @@ void packPanel(CpuLinear* linear, const LinearSource& source, int64_t p) {
   }
 }
 
+// Weights are walked from end to end: with pages of 2 MiB the processor looks up few addresses. Advice only,
+// to be given before the first touch.
+void adviseHugePages(unsigned char* data, size_t bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t kHuge = uintptr_t(1) << 21;
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + kHuge - 1) / kHuge * kHuge;
+  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes) / kHuge * kHuge;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  static_cast<void>(data), static_cast<void>(bytes);
+#endif
+}
+
 }  // namespace
 
 void describeLinear(CpuLinear* linear, const LinearSource& source) {
@@ -180,6 +197,7 @@ Linear* loadLinear(Context* context, const LinearSource* source) {
     delete linear;
     return nullptr;
   }
+  adviseHugePages(linear->data.data(), linear->data.size());
   self(context)->pool.run(linear->panels, [&](int64_t p, int) { packPanel(linear, *source, p); });
   linear->next = context->linears;
   context->linears = linear;

@@ -128,6 +128,10 @@ inline I andInt(I a, I b) {
 inline void storeBytes(int8_t* p, I a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a));
 }
+// No lane is NaN.
+inline float highestLane(V a) {
+  return _mm512_reduce_max_ps(a);
+}
 inline int32_t sumOfLanes(I a) {
   return _mm512_reduce_add_epi32(a);
 }

@@ -155,6 +155,11 @@ inline I laneSums(I sums) {
 inline void storeBytes(int8_t* p, I a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(a[i]);
 }
+// No lane is NaN.
+inline float highestLane(V a) {
+  const float low = a[0] > a[1] ? a[0] : a[1], high = a[2] > a[3] ? a[2] : a[3];
+  return low > high ? low : high;
+}
 inline int32_t sumOfLanes(I a) {
   return a[0] + a[1] + a[2] + a[3];
 }

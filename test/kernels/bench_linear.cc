@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
       Context* context = ops->open(&options, error, sizeof error);
       const Model model = makeModel(name[0] == 'f' ? LinearScheme::Dense : LinearScheme::AwqInt4, k, n);
       const Linear* weight = ops->loadLinear(context, &model.source);
-      for (int rows : {1, 2, 4, 8, 16, 64, 256})
+      for (int rows : {1, 2, 4, 8, 16, 64, 256, 512})
         measure(ops, context, name, weight, ops->linearBytes(&model.source), k, n, rows);
       ops->close(context);
     }

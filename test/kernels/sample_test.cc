@@ -80,7 +80,8 @@ Result run(Backend& backend, const Batch& batch) {
   result.targetLogprob = result.logprob;
   result.topIds.assign(n * kMaxLogprobs, -7);
   result.topLogprobs.assign(n * kMaxLogprobs, -7);
-  const SampleArgs args{logits.data(),
+  const SampleArgs args{nullptr,
+                        logits.data(),
                         static_cast<int64_t>(stride),
                         static_cast<int32_t>(n),
                         batch.vocab,
