@@ -7,7 +7,8 @@
 //   scale = max |x| / 127        a = x * (127 / max |x|), rounded to nearest, ties to even: -127..127
 //
 // Groups smaller than a block that divide it share the scale of the 32 inputs that they lie in. A block
-// below kSmallestMagnitude is zeros; one with an infinity or NaN is zeros with scale NaN: its outputs are NaN.
+// below kSmallestMagnitude is zeros; one with an infinity or NaN is zeros with scale NaN: its outputs are
+// NaN.
 //
 // With the codes q and zeros z of the weights, all sums of integers are exact and all sums of floats in this
 // order, each operation rounded to f32 and none fused:

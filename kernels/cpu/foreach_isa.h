@@ -78,8 +78,8 @@
 
 #ifdef OCTAVO_VNNI
 #ifdef __clang__
-#pragma clang attribute push(                                                                     \
-    __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))),      \
+#pragma clang attribute push(                                                               \
+    __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
     apply_to = function)
 #else
 #pragma GCC push_options

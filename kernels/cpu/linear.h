@@ -22,7 +22,7 @@ struct CpuLinear : Linear {
   PanelType type = PanelType::F32;
   bool siluMulPairs = false;
   bool halfScales = false;
-  int64_t groupSize = 0;   // dense: 0
+  int64_t groupSize = 0;  // dense: 0
   int64_t groups = 0;
   int64_t groupWords = 0;  // ceil(groupSize / 8)
   int64_t panels = 0;

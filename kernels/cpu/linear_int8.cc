@@ -4,20 +4,20 @@
 // A call rounds its rows once; then threads take panels:
 //   a few rows   codes go from memory through registers, once for all of them
 //   more rows    a group of a panel is unpacked to bytes in cache and multiplied with up to 96 rows
-#include "../int8_activations.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "../int8_activations.h"
 #include "linear.h"
 
 namespace octavo::cpu {
 namespace {
 
-constexpr int kTileRows = 96;          // rows that share an unpacked group; a multiple of every kByteRows
-constexpr int64_t kUnpackWords = 32;   // words of a group that is unpacked at most: 256 inputs
+constexpr int kTileRows = 96;         // rows that share an unpacked group; a multiple of every kByteRows
+constexpr int64_t kUnpackWords = 32;  // words of a group that is unpacked at most: 256 inputs
+constexpr int64_t kItemBytes = 1 << 16;
 constexpr int64_t kParallelValues = 16384;  // values of rows that are worth more than one thread to round
 
 // Scratch of one thread.
@@ -82,6 +82,15 @@ void roundRows(CpuContext* context, const LinearArgs& args, const CpuLinear& wei
   }
 }
 
+// A thread reads at least kItemBytes in a row, so that what it asks for ahead of a panel's end is its own
+// next panel, as long as every thread has several items.
+int64_t panelsPerItem(const CpuLinear& weight, int64_t tiles, int threads) {
+  if (tiles > 1) return 1;
+  const int64_t wanted = kItemBytes / static_cast<int64_t>(weight.panelBytes) + 1;
+  const int64_t most = weight.panels / (8 * int64_t(threads));
+  return std::max<int64_t>(1, std::min(wanted, most));
+}
+
 }  // namespace
 
 int linearInt8(CpuContext* context, const LinearArgs* args) {
@@ -94,17 +103,20 @@ int linearInt8(CpuContext* context, const LinearArgs* args) {
     const int64_t rows = std::min<int64_t>(args->rows - first, memory.rows);
     roundRows(context, *args, weight, layout, first, rows);
     const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+    const int64_t together = panelsPerItem(weight, tiles, context->pool.threads());
+    const int64_t items = (weight.panels + together - 1) / together;
     // Tiles of one panel follow each other: its codes stay in the cache.
     const auto compute = [&](int64_t index, int thread) {
-      const int64_t p = index / tiles, row = index % tiles * kTileRows;
+      const int64_t p = index / tiles * together, row = index % tiles * kTileRows;
       const int count = static_cast<int>(std::min<int64_t>(rows - row, kTileRows));
-      const LinearItem item{&weight, args->in, args->out, args->epilogue, first + row, count, p, p + 1};
+      const LinearItem item{&weight,     args->in, args->out, args->epilogue,
+                            first + row, count,    p,         std::min(p + together, weight.panels)};
       multiply(item, view, row, static_cast<Int8Scratch*>(context->scratch(thread)));
     };
     if (rows * weight.n * weight.k < kParallelWork) {
-      for (int64_t i = 0; i < weight.panels * tiles; ++i) compute(i, 0);
+      for (int64_t i = 0; i < items * tiles; ++i) compute(i, 0);
     } else {
-      context->pool.run(weight.panels * tiles, compute);
+      context->pool.run(items * tiles, compute);
     }
   }
   return 0;

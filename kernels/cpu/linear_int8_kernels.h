@@ -48,8 +48,8 @@ void roundGroups(const CpuLinear& weight, const Int8Layout& layout, const float*
       int8_t block[kInt8Block];
       const bool whole = left >= kInt8Block;
       int32_t sum = 0;
-      const float scale = roundBlock(x + i, static_cast<int>(whole ? kInt8Block : left),
-                                     whole ? codes + i : block, &sum);
+      const float scale =
+          roundBlock(x + i, static_cast<int>(whole ? kInt8Block : left), whole ? codes + i : block, &sum);
       if (!whole) std::memcpy(codes + i, block, static_cast<size_t>(layout.groupCodes - i));
       *scales++ = scale;
       total = total + scale * static_cast<float>(sum);
@@ -221,20 +221,20 @@ void unpack(const uint32_t* words, int64_t count, uint32_t* codes) {
 }
 
 // One panel and the rows of an item, which begin at row `row` of the view.
-void linearTile(const LinearItem& item, const Int8View& view, int64_t row, Int8Scratch* scratch) {
+void multiplyPanel(const LinearItem& item, const Int8View& view, int64_t row, int64_t p,
+                   Int8Scratch* scratch) {
   const CpuLinear& weight = *item.weight;
   const Int8Layout& layout = view.layout;
-  const unsigned char* panel = weight.panel(item.firstPanel);
+  ByteGroup group{};
+  group.words = weight.groupWords;
+  group.layout = &layout;
+  group.weight = &weight;
+  group.panel = weight.panel(p);
   std::memset(scratch->totals, 0, static_cast<size_t>(item.rows) * kPanel * sizeof(float));
   const bool unpacks = item.rows > kByteRows && weight.groupWords <= kUnpackWords;
   for (int64_t g = 0; g < weight.groups; ++g) {
-    ByteGroup group{};
-    group.codes = groupWords(weight, panel, g);
-    group.words = weight.groupWords;
-    group.layout = &layout;
-    group.weight = &weight;
-    group.panel = panel;
     group.group = g;
+    group.codes = groupWords(weight, group.panel, g);
     if (unpacks) {
       unpack(group.codes, group.words, scratch->codes);
       group.codes = scratch->codes;
@@ -252,7 +252,11 @@ void linearTile(const LinearItem& item, const Int8View& view, int64_t row, Int8S
       }
     }
   }
-  finish(item, item.firstPanel, item.first, item.rows, scratch->totals);
+  finish(item, p, item.first, item.rows, scratch->totals);
+}
+
+void linearTile(const LinearItem& item, const Int8View& view, int64_t row, Int8Scratch* scratch) {
+  for (int64_t p = item.firstPanel; p < item.lastPanel; ++p) multiplyPanel(item, view, row, p, scratch);
 }
 
 }  // namespace

@@ -142,6 +142,8 @@ void directInt4(const LinearItem& item, int64_t first, const unsigned char* pane
       I word[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) word[v] = loadInt(words + v * kLanes);
+      __builtin_prefetch(reinterpret_cast<const char*>(words) + kPrefetchBytes);
+      __builtin_prefetch(reinterpret_cast<const char*>(words + kPanel / 2) + kPrefetchBytes);
       addEightCodes<kRows>(group, word, x, k, sum);
     }
     if (rest) addLastCodes<kRows>(group, words, x, k, rest, sum);

@@ -1,7 +1,7 @@
 /**
  * Asks the starter model what it was not trained on, in words that it was not trained on, at temperature 0.
  *
- *     npm run eval:starter -- [--model DIR ...] [--draft DIR] [--cases 200] [--json FILE]
+ *     npm run eval:starter -- [--model DIR ...] [--draft DIR] [--cases 200] [--cpu-activations int8|f32] [--json FILE]
  *
  * Without --model: the starter, its INT4 form and the draft. Prints each task's share of right answers, the perplexity of
  * held-out conversations, and how often the draft agrees with the first model's tokens.
@@ -85,9 +85,19 @@ async function main(): Promise<void> {
       model: { type: "string", multiple: true },
       draft: { type: "string" },
       cases: { type: "string", default: "200" },
+      "cpu-activations": { type: "string", default: "auto" },
       json: { type: "string" },
     },
   });
+  const cpuActivations = values["cpu-activations"];
+  if (
+    cpuActivations !== "auto" &&
+    cpuActivations !== "int8" &&
+    cpuActivations !== "f32"
+  )
+    throw new Error(
+      `--cpu-activations: expected auto, int8 or f32, got "${cpuActivations}"`,
+    );
   const models =
     values.model ??
     [HERE, join(HERE, "awq")].filter((directory) =>
@@ -98,7 +108,7 @@ async function main(): Promise<void> {
   const reports: Report[] = [];
   let spoken: Spoken[] = [];
   for (const [i, directory] of models.entries()) {
-    const session = await Session.open(directory);
+    const session = await Session.open(directory, { cpuActivations });
     const result = await evaluate(session, directory, Number(values.cases));
     session.close();
     reports.push(result.report);

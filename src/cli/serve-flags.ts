@@ -215,7 +215,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "cpu-activations",
     value: "type",
-    help: "inputs of INT4 layers on the CPU: f32, or rounded to 8 bits by blocks of 32",
+    help: "inputs of INT4 layers on the CPU: int8 (rounded by blocks of 32; auto) or f32",
     default: engine.cpuActivations,
     choices: ["auto", "int8", "f32"],
   },

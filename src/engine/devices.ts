@@ -158,11 +158,12 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
   };
 }
 
+/** docs/decisions/0030-int8-activations.md has why int8 is the default. */
 function chooseActivations(
   wanted: EngineConfig["cpuActivations"],
   device: DeviceInfo,
 ): CpuActivations {
-  if (wanted === "auto") return "f32";
+  if (wanted === "auto") return device.hostMemory ? "int8" : "f32";
   if (device.hostMemory) return wanted;
   throw new OctavoError(
     "invalid_config",

@@ -359,9 +359,8 @@ TEST(linear_int8_reference_against_independent_rounding) {
     const Linear* weight = backend.ops->loadLinear(backend.context, &c.source);
     const Epilogue epilogue = shape.pairs ? Epilogue::SiluMul : Epilogue::Add;
     const auto x = test::randomFloats(random, static_cast<size_t>(3 * shape.k));
-    const double error =
-        test::relativeError(runLinear(backend, weight, c, x, 3, epilogue, 0.25f),
-                            expected(c, roundedTo8Bits(shape, x, 3), 3, epilogue, 0.25f));
+    const double error = test::relativeError(runLinear(backend, weight, c, x, 3, epilogue, 0.25f),
+                                             expected(c, roundedTo8Bits(shape, x, 3), 3, epilogue, 0.25f));
     CHECK(error < 1e-5, "K %d, group %d: error %.2e", static_cast<int>(shape.k), shape.groupSize, error);
   }
 }

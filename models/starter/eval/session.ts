@@ -1,4 +1,5 @@
 import { ENGINE_DEFAULTS } from "../../../src/core/config.js";
+import type { EngineConfig } from "../../../src/core/config.js";
 import {
   EventKind,
   readEvents,
@@ -38,12 +39,15 @@ export class Session {
     private readonly stopTokenIds: number[],
   ) {}
 
-  static async open(directory: string): Promise<Session> {
+  static async open(
+    directory: string,
+    config: Partial<EngineConfig> = {},
+  ): Promise<Session> {
     const tokenizer = await loadTokenizer(directory);
     const template = await loadChatTemplate(directory);
     let stop: number[] = [];
     const started = await startEngine(
-      { ...ENGINE_DEFAULTS, model: directory, device: "cpu" },
+      { ...ENGINE_DEFAULTS, model: directory, device: "cpu", ...config },
       (message) => {
         if (message.type === "ready") stop = message.info.eosTokenIds;
       },
