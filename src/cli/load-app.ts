@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs";
 import { OctavoError } from "../core/errors.js";
+import type { Encoder } from "../encoder/encoder.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
 import { withDraftDirectory } from "../loader/locate-model.js";
 import { createApp, type App } from "../server/app.js";
+import type { ServedEncoder } from "../server/encoder/served-encoder.js";
 import type { RequestTracer } from "../server/tracing.js";
 import { loadChatTemplate, type ChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
@@ -17,6 +19,8 @@ import { VERSION } from "./version.js";
 export interface LoadedApp {
   app: App;
   engine: EngineClient;
+  /** Null without --embedding-model. */
+  encoder: Encoder | null;
   /** What requests may call the model. At least one. */
   names: string[];
   chatTemplate: ChatTemplate;
@@ -40,12 +44,13 @@ export async function loadApp(
     revision: options.revision,
     weights: options.loadFormat !== "dummy",
   });
-  clock?.end("find");
   const config = await withDraftDirectory(
     engineConfig(directory, options),
     findModel,
   );
   const names = options.servedModelName ?? [name];
+  const foundEncoder = await findEncoder(options, names);
+  clock?.end("find");
   const tracer = await startTracer(options, names[0] ?? "");
   const progress = new ProgressBar("Loading weights");
   const [engine, tokenizer, chatTemplate] = await Promise.all([
@@ -59,9 +64,12 @@ export async function loadApp(
     loadTokenizer(directory),
     loadChatTemplate(directory, options.chatTemplate),
   ]);
-  clock?.end("weights");
+  let encoder: ServedEncoder | null = null;
   try {
     checkQuantization(options.quantization, engine.info);
+    if (foundEncoder !== null)
+      encoder = await loadEncoder(foundEncoder, options);
+    clock?.end("weights");
     const app = createApp({
       engine,
       tokenizer,
@@ -69,6 +77,7 @@ export async function loadApp(
       toolCallParser: options.toolCallParser,
       reasoningParser: options.reasoningParser,
       servedModelNames: names,
+      encoder: encoder ?? undefined,
       modelPath: directory,
       apiKeys: options.apiKey ?? [],
       adminApiKey: options.adminApiKey,
@@ -91,11 +100,70 @@ export async function loadApp(
         gpuMemoryUtilization: options.gpuMemoryUtilization,
       },
     });
-    return { app, engine, names, chatTemplate, tracer };
+    return {
+      app,
+      engine,
+      encoder: encoder?.encoder ?? null,
+      names,
+      chatTemplate,
+      tracer,
+    };
   } catch (error) {
+    await encoder?.encoder.close();
     await engine.close();
     throw error;
   }
+}
+
+interface FoundEncoder {
+  readonly directory: string;
+  /** What requests call it. */
+  readonly names: readonly string[];
+}
+
+/**
+ * Where the embedding model is; null: none was asked for. Errors: those of findModel; `invalid_config` for a name that
+ * the text model has.
+ */
+async function findEncoder(
+  { embeddingModel, servedEmbeddingModelName }: ServeOptions,
+  taken: readonly string[],
+): Promise<FoundEncoder | null> {
+  const flag = "served-embedding-model-name";
+  if (embeddingModel === undefined) {
+    if (servedEmbeddingModelName === undefined) return null;
+    throw new OctavoError(
+      "invalid_config",
+      `--${flag} names the model of --embedding-model, which was not given.`,
+      flag,
+    );
+  }
+  const { directory, name } = await findModel(embeddingModel, {
+    encoder: true,
+  });
+  const names = servedEmbeddingModelName ?? [name];
+  const twice = names.find((one) => taken.includes(one));
+  if (twice === undefined) return { directory, names };
+  throw new OctavoError(
+    "invalid_config",
+    `"${twice}" names the text model already; --${flag} gives the embedding model another.`,
+    flag,
+  );
+}
+
+/** Errors: those of Encoder.load. */
+async function loadEncoder(
+  { directory, names }: FoundEncoder,
+  { threads, maxNumQueuedReqs, maxNumQueuedTokens }: ServeOptions,
+): Promise<ServedEncoder> {
+  // Only where it is asked for: it brings its runtime.
+  const { Encoder } = await import("../encoder/encoder.js");
+  const encoder = await Encoder.load(directory, {
+    threads,
+    maxNumQueuedReqs,
+    maxNumQueuedTokens,
+  });
+  return { encoder, names };
 }
 
 /** --quantization states what the checkpoint is; the checkpoint decides. */

@@ -226,6 +226,17 @@ export const SERVE_FLAGS: readonly Flag[] = [
     default: "1",
     parse: only(["1"], "tensor parallelism is not built yet"),
   },
+  {
+    name: "embedding-model",
+    value: "dir|name",
+    help: "encoder in the hub's ONNX layout beside the model, for /v1/embeddings, /v1/rerank and /v1/score",
+  },
+  {
+    name: "served-embedding-model-name",
+    value: "name",
+    repeatable: true,
+    help: "name(s) that requests use for the embedding model (repeatable)",
+  },
   // Engine
   {
     name: "max-model-len",
@@ -338,7 +349,6 @@ function speculative(text: string): SpeculativeConfig {
 export const UNBUILT_FLAGS: readonly string[] = [
   "no-enable-chunked-prefill",
   "no-batch-invariant",
-  "embedding-model",
   "api-keys-file",
 ];
 
@@ -386,6 +396,11 @@ export interface ServeOptions extends Record<string, unknown> {
   metricsApiKey?: string;
   allowedOrigins?: string[];
   servedModelName?: string[];
+  embeddingModel?: string;
+  servedEmbeddingModelName?: string[];
+  threads: number;
+  maxNumQueuedReqs: number;
+  maxNumQueuedTokens: number;
   chatTemplate?: string;
   toolCallParser: string;
   reasoningParser: string;

@@ -1,3 +1,4 @@
+import type { EncoderInfo } from "../encoder/encoder.js";
 import type { DraftInfo, EngineInfo } from "../engine/messages.js";
 import type { RunnerGraphs } from "../runner/addon.js";
 import { formatBytes, formatCount } from "./format.js";
@@ -40,6 +41,20 @@ export function graphLine({ count, seconds, bytes }: RunnerGraphs): string {
 function draftText(draft: DraftInfo, info: EngineInfo): string {
   const kv = draft.numBlocks * draft.kvBytesPerBlock;
   return `${draft.model} (${draft.architecture}, ${draft.quantization}): ${formatBytes(draft.weightBytes)} of weights, ${formatBytes(kv)} of KV cache (${info.kvCacheDtype}), ${formatBytes(draft.workspaceBytes)} of workspace, ${formatCount(draft.maxModelLen)} tokens`;
+}
+
+/** What the embedding model turned out to be. */
+export function encoderLine(info: EncoderInfo): string {
+  const how =
+    info.kind === "cross-encoder"
+      ? `cross-encoder, scores by ${info.activation}`
+      : [
+          `${formatCount(info.width)} numbers`,
+          `pooling: ${info.pooling}`,
+          info.normalize ? "normalized" : "not normalized",
+          ...(info.described ? [] : ["by default: no modules.json says"]),
+        ].join(", ");
+  return `  ${"Encoder".padEnd(10)} ${info.directory} (${how}), ${formatCount(info.maxLength)} tokens`;
 }
 
 /** A request to paste into a shell. */

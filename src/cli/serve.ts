@@ -1,10 +1,13 @@
 import { OctavoError } from "../core/errors.js";
-import type { EngineClient } from "../engine/engine-client.js";
 import type { App } from "../server/app.js";
-import type { RequestTracer } from "../server/tracing.js";
-import { loadApp } from "./load-app.js";
+import { loadApp, type LoadedApp } from "./load-app.js";
 import type { ServeOptions } from "./serve-flags.js";
-import { graphLine, pasteLine, planTable } from "./serve-report.js";
+import {
+  encoderLine,
+  graphLine,
+  pasteLine,
+  planTable,
+} from "./serve-report.js";
 import { StartupClock } from "./startup-clock.js";
 
 /** Loads the model, listens, and stays until a signal. Throws OctavoError for what the user can mend. */
@@ -13,14 +16,12 @@ export async function serve(
   options: ServeOptions,
 ): Promise<void> {
   const clock = new StartupClock();
-  const { app, engine, names, chatTemplate, tracer } = await loadApp(
-    model,
-    options,
-    {
-      onPlan: (directory, info) => log(planTable(directory, info)),
-      clock,
-    },
-  );
+  const loaded = await loadApp(model, options, {
+    onPlan: (directory, info) => log(planTable(directory, info)),
+    clock,
+  });
+  const { app, engine, encoder, names, chatTemplate } = loaded;
+  if (encoder !== null) log(encoderLine(encoder.info));
   try {
     const address = await listen(app, options);
     clock.end("server");
@@ -31,9 +32,10 @@ export async function serve(
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
-    stopOnFailure(app, engine, tracer);
-    stopOnSignals(app, engine, tracer, options.shutdownTimeout);
+    stopOnFailure(loaded);
+    stopOnSignals(loaded, options.shutdownTimeout);
   } catch (error) {
+    await encoder?.close();
     await engine.close();
     throw error;
   }
@@ -68,11 +70,7 @@ const ENGINE_ENDED = 70;
 const FAREWELL_MS = 3000;
 
 /** An engine that ended by itself has told its requests; what they were told gets out, then the process ends. */
-function stopOnFailure(
-  app: App,
-  engine: EngineClient,
-  tracer: RequestTracer | null,
-): void {
+function stopOnFailure({ app, engine, tracer }: LoadedApp): void {
   engine.onFatal(({ message }) => {
     log(
       `The engine ended: ${message} Ending with code ${ENGINE_ENDED}, to be started again.`,
@@ -90,12 +88,8 @@ function stopOnFailure(
 }
 
 /** The first SIGTERM or SIGINT lets running requests finish (up to the timeout); the second ends at once. */
-function stopOnSignals(
-  app: App,
-  engine: EngineClient,
-  tracer: RequestTracer | null,
-  timeoutSeconds: number,
-): void {
+function stopOnSignals(loaded: LoadedApp, timeoutSeconds: number): void {
+  const { engine } = loaded;
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) {
@@ -104,9 +98,9 @@ function stopOnSignals(
     }
     stopping = true;
     log(
-      `${signal}: no new requests; ${engine.numPending} running get up to ${timeoutSeconds} s. Send it again to stop now.`,
+      `${signal}: no new requests; ${pendingOf(loaded)} running get up to ${timeoutSeconds} s. Send it again to stop now.`,
     );
-    drain(app, engine, tracer, timeoutSeconds).then(
+    drain(loaded, timeoutSeconds).then(
       () =>
         process.exit(
           engine.unavailable?.code === "shutting_down" ? 0 : ENGINE_ENDED,
@@ -121,18 +115,14 @@ function stopOnSignals(
   process.on("SIGINT", stop);
 }
 
-async function drain(
-  app: App,
-  engine: EngineClient,
-  tracer: RequestTracer | null,
-  timeoutSeconds: number,
-): Promise<void> {
+async function drain(loaded: LoadedApp, timeoutSeconds: number): Promise<void> {
+  const { app, engine, encoder, tracer } = loaded;
   app.beginDrain();
   const deadline = performance.now() + timeoutSeconds * 1000;
-  while (engine.numPending > 0 && performance.now() < deadline)
+  while (pendingOf(loaded) > 0 && performance.now() < deadline)
     await new Promise((resolve) => setTimeout(resolve, 20));
-  const left = engine.numPending;
-  await engine.close();
+  const left = pendingOf(loaded);
+  await Promise.all([engine.close(), encoder?.close()]);
   await app.close();
   await tracer?.shutdown();
   log(
@@ -140,6 +130,11 @@ async function drain(
       ? "Every request finished. Bye."
       : `${left} requests were cut off at the timeout.`,
   );
+}
+
+/** Requests that have not ended. */
+function pendingOf({ engine, encoder }: LoadedApp): number {
+  return engine.numPending + (encoder?.numPending ?? 0);
 }
 
 function log(text: string): void {

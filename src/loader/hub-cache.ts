@@ -12,6 +12,17 @@ import path from "node:path";
 import { readJsonFile } from "./fields.js";
 import { INDEX, parseWeightMap, SINGLE } from "./checkpoint.js";
 
+/** Which files of a repository are needed. */
+export interface NeededFiles {
+  /** False: configuration and tokenizer only. */
+  readonly weights: boolean;
+  /** An encoder's: the weights are ONNX instead of safetensors. */
+  readonly encoder: boolean;
+}
+
+/** Where an encoder's graph may be, the first that is there. */
+export const ONNX_FILES = ["onnx/model.onnx", "model.onnx"] as const;
+
 const COMMIT = /^[0-9a-f]{40}$/;
 
 /** A revision that can only ever mean one state of the repository. */
@@ -83,11 +94,15 @@ export class CachedRepo {
     await replaceBy(place, (temporary) => symlink(target, temporary));
   }
 
-  /** What keeps a snapshot from being served; empty: nothing. @param weights false: they are not needed */
-  missing(commit: string, weights: boolean): string[] {
+  /** What keeps a snapshot from being served; empty: nothing. */
+  missing(commit: string, { weights, encoder }: NeededFiles): string[] {
     const directory = this.snapshot(commit);
     const wanted = ["config.json", "tokenizer.json"];
-    if (weights) wanted.push(...weightFiles(directory));
+    if (weights && encoder)
+      wanted.push(
+        ONNX_FILES.find((file) => this.has(commit, file)) ?? ONNX_FILES[0],
+      );
+    else if (weights) wanted.push(...weightFiles(directory));
     return wanted.filter((file) => !this.has(commit, file));
   }
 }

@@ -8,7 +8,12 @@ import path from "node:path";
 import { OctavoError } from "../core/errors.js";
 import { INDEX } from "./checkpoint.js";
 import { parseJsonObject } from "./fields.js";
-import { CachedRepo, isCommit, shardNames } from "./hub-cache.js";
+import {
+  CachedRepo,
+  isCommit,
+  shardNames,
+  type NeededFiles,
+} from "./hub-cache.js";
 import { HubClient, HubUnreachable, type RemoteFile } from "./hub-client.js";
 import { downloadBlob, partialBytes } from "./hub-download.js";
 import { chooseFiles, type ChosenFiles } from "./hub-files.js";
@@ -28,6 +33,8 @@ export interface HubRequest {
   settings: HubSettings;
   /** False: configuration and tokenizer only. */
   weights: boolean;
+  /** True: an encoder's files, the weights being ONNX. Default false. */
+  encoder?: boolean;
   /** Bytes that are there, of all that the phase needs. "files": configuration and tokenizer. */
   onProgress?: (phase: DownloadPhase, done: number, total: number) => void;
   /** A line for the user. */
@@ -52,7 +59,7 @@ export function isHubName(text: string): boolean {
  * there sends nothing. Errors: `download_failed`, `invalid_config`; `request_aborted` after `signal`.
  */
 export async function downloadModel(request: HubRequest): Promise<string> {
-  const { revision, settings, weights } = request;
+  const { revision, settings, weights, encoder = false } = request;
   if (!REVISION.test(revision) || revision.includes(".."))
     throw new OctavoError(
       "invalid_config",
@@ -60,8 +67,12 @@ export async function downloadModel(request: HubRequest): Promise<string> {
       "revision",
     );
   const cached = new CachedRepo(settings.cacheDir, request.repo);
-  if (settings.offline) return cachedSnapshot(cached, revision, weights);
-  if (isCommit(revision) && cached.missing(revision, weights).length === 0)
+  if (settings.offline)
+    return cachedSnapshot(cached, revision, { weights, encoder });
+  if (
+    isCommit(revision) &&
+    cached.missing(revision, { weights, encoder }).length === 0
+  )
     return cached.snapshot(revision);
   const signal = request.signal ?? new AbortController().signal;
   try {
@@ -79,7 +90,7 @@ export async function downloadModel(request: HubRequest): Promise<string> {
         "model",
       );
     if (error instanceof HubUnreachable)
-      throw withHint(error, cached, revision, weights);
+      throw withHint(error, cached, revision, { weights, encoder });
     if (isFileError(error))
       throw new OctavoError(
         "download_failed",
@@ -95,7 +106,7 @@ export async function downloadModel(request: HubRequest): Promise<string> {
 function cachedSnapshot(
   cached: CachedRepo,
   revision: string,
-  weights: boolean,
+  needed: NeededFiles,
 ): string {
   const fail = (problem: string): OctavoError =>
     new OctavoError(
@@ -106,7 +117,7 @@ function cachedSnapshot(
   const commit = cached.commitOf(revision);
   if (commit === null || !existsSync(cached.snapshot(commit)))
     throw fail(`has no revision ${revision} of this model`);
-  const missing = cached.missing(commit, weights);
+  const missing = cached.missing(commit, needed);
   if (missing.length > 0)
     throw fail(`lacks ${missing.slice(0, 3).join(", ")} of it`);
   return cached.snapshot(commit);
@@ -116,10 +127,10 @@ function withHint(
   error: HubUnreachable,
   cached: CachedRepo,
   revision: string,
-  weights: boolean,
+  needed: NeededFiles,
 ): OctavoError {
   const commit = cached.commitOf(revision);
-  const there = commit !== null && cached.missing(commit, weights).length === 0;
+  const there = commit !== null && cached.missing(commit, needed).length === 0;
   return new OctavoError(
     error.code,
     `${error.message} ${
@@ -149,11 +160,11 @@ class Download {
   ) {}
 
   async run(): Promise<string> {
-    const { revision, weights, onNotice, repo } = this.request;
+    const { revision, weights, encoder = false, onNotice, repo } = this.request;
     const { cached, client } = this;
     this.commit = await client.commitOf(revision);
     const files = await client.files(this.commit);
-    const chosen = chooseFiles(client, files, weights);
+    const chosen = chooseFiles(client, files, { weights, encoder });
     if (!(await this.isComplete(chosen)))
       await withLock(
         path.join(cached.lockFolder, "octavo.lock"),
@@ -169,8 +180,8 @@ class Download {
   }
 
   private async isComplete(chosen: ChosenFiles): Promise<boolean> {
-    const { small, single, index } = chosen;
-    const sure = single ? [...small, single] : small;
+    const { small, beside, single, index } = chosen;
+    const sure = [...small, ...beside, ...(single ? [single] : [])];
     if (!sure.every(({ path }) => this.cached.has(this.commit, path)))
       return false;
     return (
@@ -180,11 +191,11 @@ class Download {
   }
 
   private async fetch(
-    { small, single, index }: ChosenFiles,
+    { small, beside, single, index }: ChosenFiles,
     all: readonly RemoteFile[],
   ): Promise<void> {
     await this.fetchAll("files", small);
-    if (single) await this.fetchAll("weights", [single]);
+    if (single) await this.fetchAll("weights", [...beside, single]);
     if (!index) return;
     const shards = await this.shards();
     const files = shards.map((name) => {

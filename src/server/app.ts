@@ -20,6 +20,8 @@ import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
 import { createContext } from "./context.js";
 import { allowOrigins } from "./cors.js";
+import { embeddingRoutes } from "./encoder/embeddings.js";
+import { scoreRoutes } from "./encoder/scores.js";
 import { errorAnswer } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import type { StartupSeconds } from "./meters.js";
@@ -102,6 +104,7 @@ export function createApp(options: AppOptions): App {
     beginDrain() {
       context.draining = true;
       void engine.drain();
+      context.encoder?.encoder.drain();
       drainWebSockets();
     },
     started(seconds: StartupSeconds) {
@@ -173,6 +176,8 @@ function addRoutes(
   chatRoutes(app, context);
   anthropicRoutes(app, context);
   responsesRoutes(app, context, responses);
+  embeddingRoutes(app, context);
+  scoreRoutes(app, context);
   tokenizeRoutes(app, context);
   modelRoutes(app, context);
   healthRoutes(app, context);

@@ -5,6 +5,9 @@ import { OctavoError } from "../core/errors.js";
 import type { AppOptions } from "./options.js";
 import { NO_KEY, originOf } from "./origin.js";
 
+/** Routes that the API keys guard. */
+export const API_PATHS = /^\/(v1|v2|tokenize|detokenize|rerank|score)(\/|$)/;
+
 /** Paths of the admin routes. */
 export const ADMIN_PATHS: readonly string[] = [
   "/reset_prefix_cache",
@@ -49,7 +52,7 @@ export function keyNames(apiKeys: readonly string[] = []): readonly string[] {
   return apiKeys.length === 0 ? [NO_KEY] : Object.keys(namedKeys(apiKeys));
 }
 
-/** Guards /v1, /tokenize, /detokenize by the API keys, /metrics by its key, admin routes by theirs (closed without). */
+/** Guards API_PATHS by the API keys, /metrics by its key, admin routes by theirs (closed without). */
 export function guardRoutes(
   app: FastifyInstance,
   {
@@ -76,7 +79,7 @@ export function guardRoutes(
       );
     }
     if (path === "/metrics") return metrics;
-    return /^\/(v1|tokenize|detokenize)(\/|$)/.test(path) ? api : null;
+    return API_PATHS.test(path) ? api : null;
   };
 
   app.addHook("onRequest", async (request) => {

@@ -46,6 +46,7 @@ export function createContext(
             modelName: servedModelNames[0] ?? "",
             cacheConfig,
             keys: keyNames(options.apiKeys),
+            encoder: options.encoder?.encoder ?? null,
           },
           options.metricsCompat ?? false,
         );
@@ -56,6 +57,7 @@ export function createContext(
     dialect: dialectOf(options.chatTemplate, options),
     servedModelNames,
     modelPath: options.modelPath,
+    encoder: options.encoder ?? null,
     metrics,
     requests: new RequestRegistry(metrics?.meters ?? null, (timeline, record) =>
       tracer?.ended(timeline, record),

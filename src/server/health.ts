@@ -19,11 +19,20 @@ export function healthRoutes(
       ? null
       : `the engine ended: ${error.message}`;
   };
-  const stuck = (): string | null => {
-    const seconds = (now() - engine.lastStepTime) / 1000;
-    return engine.numPending > 0 && seconds > context.livenessTimeoutSeconds
-      ? `work is pending and no step has ended for ${seconds.toFixed(0)} s`
+  const overdue = (numPending: number, lastTime: number, what: string) => {
+    const seconds = (now() - lastTime) / 1000;
+    return numPending > 0 && seconds > context.livenessTimeoutSeconds
+      ? `work is pending and no ${what} has ended for ${seconds.toFixed(0)} s`
       : null;
+  };
+  const stuck = (): string | null => {
+    const encoder = context.encoder?.encoder;
+    return (
+      overdue(engine.numPending, engine.lastStepTime, "step") ??
+      (encoder === undefined
+        ? null
+        : overdue(encoder.numPending, encoder.lastBatchTime, "batch"))
+    );
   };
   const restarting = (): string | null =>
     engine.stats.runner.restarting ? "the device is being restarted" : null;

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { now } from "../core/config.js";
+import type { Encoder } from "../encoder/encoder.js";
 import type { EngineClient } from "../engine/engine-client.js";
 import type { EngineStats } from "../engine/stats.js";
 import { MeterFactory } from "./meter-factory.js";
@@ -61,6 +62,8 @@ export interface MeterOptions {
   cacheConfig: { enablePrefixCaching: boolean; gpuMemoryUtilization: number };
   /** Names of the API keys. */
   keys: readonly string[];
+  /** Null where there is no embedding model. */
+  encoder: Encoder | null;
   /** Null until the server is ready. */
   startup: () => StartupSeconds | null;
 }
@@ -74,6 +77,7 @@ export function createMeters(options: MeterOptions) {
   addEngineState(make, engine);
   addSpeculation(make, engine);
   addCacheConfig(make.registry, engine, cacheConfig);
+  if (options.encoder !== null) addEncoder(make, options.encoder);
   make.gauges(
     "octavo_startup_seconds",
     "From the process's start to readiness, by phase.",
@@ -161,6 +165,31 @@ function addEngineState(make: MeterFactory, engine: EngineClient): void {
       const { cold, evicted, salt, tooShort } = stats().prefixCacheMisses;
       return { cold, evicted, salt, too_short: tooShort };
     },
+  );
+}
+
+function addEncoder(make: MeterFactory, encoder: Encoder): void {
+  make.gauge(
+    "octavo_encoder_requests_pending",
+    "Requests to the embedding model that have not ended.",
+    () => encoder.numPending,
+  );
+  make.gauge(
+    "octavo_encoder_inputs_waiting",
+    "Inputs that wait for a batch of the embedding model.",
+    () => encoder.numWaiting,
+  );
+  make.total(
+    "octavo_encoder_batches_total",
+    "Batches of the embedding model.",
+    null,
+    () => ({ "": encoder.numBatches }),
+  );
+  make.total(
+    "octavo_encoder_tokens_total",
+    "Tokens that the embedding model has read.",
+    null,
+    () => ({ "": encoder.numTokens }),
   );
 }
 

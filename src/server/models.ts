@@ -7,20 +7,29 @@ export function modelRoutes(
   app: FastifyInstance,
   context: ServerContext,
 ): void {
-  const card = (id: string) => ({
-    id,
-    object: "model",
-    created: context.startedAt,
-    owned_by: "octavo",
-    root: context.modelPath,
-    parent: null,
-    max_model_len: context.engine.info.maxModelLen,
-  });
+  const { encoder } = context;
+  const card = (id: string) => {
+    const info = encoder?.names.includes(id) === true && encoder.encoder.info;
+    return {
+      id,
+      object: "model",
+      created: context.startedAt,
+      owned_by: "octavo",
+      root: info ? info.directory : context.modelPath,
+      parent: null,
+      max_model_len: info ? info.maxLength : context.engine.info.maxModelLen,
+    };
+  };
+  const names = [...context.servedModelNames, ...(encoder?.names ?? [])];
   app.get("/v1/models", async () => ({
     object: "list",
-    data: context.servedModelNames.map(card),
+    data: names.map(card),
   }));
   app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params }) =>
-    card(checkModel(params["*"], context)),
+    card(
+      names.includes(params["*"])
+        ? params["*"]
+        : checkModel(params["*"], context),
+    ),
   );
 }

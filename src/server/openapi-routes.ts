@@ -1,7 +1,7 @@
 /** What the API's description says of a route, beside what its schema says. */
 export interface RouteDoc {
   readonly summary: string;
-  readonly tag: "Generate" | "Tokens" | "Models" | "Operate";
+  readonly tag: "Generate" | "Embed" | "Tokens" | "Models" | "Operate";
   /** A body, valid as it is. */
   readonly request?: object;
   /** A body that answers with 200. Text where it is not JSON. */
@@ -27,6 +27,42 @@ const CARD = {
   root: "/models/octavo-starter",
   parent: null,
   max_model_len: 2048,
+};
+const ENCODER = "all-MiniLM-L6-v2";
+const DOCUMENTS = ["Octavo folds sheets.", "Cats sleep."];
+const READ = { prompt_tokens: 14, total_tokens: 14 };
+const RERANK: RouteDoc = {
+  summary: "Order documents by how well they answer a query",
+  tag: "Embed",
+  request: { model: ENCODER, query: "What folds?", documents: DOCUMENTS },
+  response: {
+    id: "rerank-0123",
+    model: ENCODER,
+    usage: READ,
+    results: [
+      {
+        index: 0,
+        document: { text: "Octavo folds sheets." },
+        relevance_score: 0.98,
+      },
+    ],
+  },
+};
+const SCORE: RouteDoc = {
+  summary: "How well texts go together, pair by pair",
+  tag: "Embed",
+  request: { model: ENCODER, text_1: "What folds?", text_2: DOCUMENTS },
+  response: {
+    id: "score-0123",
+    object: "list",
+    created: CREATED,
+    model: ENCODER,
+    data: [
+      { index: 0, object: "score", score: 0.98 },
+      { index: 1, object: "score", score: 0.01 },
+    ],
+    usage: READ,
+  },
 };
 const HEALTHY = { status: "ok" };
 const RESPONSE = {
@@ -140,6 +176,24 @@ export const ROUTE_DOCS: Readonly<Record<string, RouteDoc>> = {
     tag: "Generate",
     response: { object: "list", data: [], has_more: false },
   },
+  "POST /v1/embeddings": {
+    summary: "Vectors of texts or token ids; needs --embedding-model",
+    tag: "Embed",
+    request: { model: ENCODER, input: ["Once upon a time"] },
+    response: {
+      id: "embd-0123",
+      object: "list",
+      created: CREATED,
+      model: ENCODER,
+      usage: { prompt_tokens: 6, total_tokens: 6 },
+      data: [{ object: "embedding", index: 0, embedding: [0.6, -0.8] }],
+    },
+  },
+  "POST /v1/rerank": RERANK,
+  "POST /v2/rerank": RERANK,
+  "POST /rerank": RERANK,
+  "POST /v1/score": SCORE,
+  "POST /score": SCORE,
   "POST /tokenize": {
     summary: "Token ids of a text, or of messages through the chat template",
     tag: "Tokens",

@@ -1,5 +1,5 @@
 import type { FastifyInstance, RouteOptions } from "fastify";
-import { ADMIN_PATHS } from "./auth.js";
+import { ADMIN_PATHS, API_PATHS } from "./auth.js";
 import { docsPage } from "./docs-page.js";
 import { ROUTE_DOCS, type RouteDoc } from "./openapi-routes.js";
 
@@ -109,8 +109,7 @@ function operationOf(
     schema: { type: "string" },
   }));
   const guarded =
-    /^\/(v1|tokenize|detokenize|metrics)(\/|$)/.test(path) ||
-    ADMIN_PATHS.includes(path);
+    API_PATHS.test(path) || path === "/metrics" || ADMIN_PATHS.includes(path);
   const json = typeof doc.response !== "string";
   const type = json
     ? "application/json"

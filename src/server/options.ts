@@ -3,6 +3,7 @@ import type { GrammarPool } from "../grammar/grammar-pool.js";
 import type { ChatTemplate } from "../text/chat-template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
+import type { ServedEncoder } from "./encoder/served-encoder.js";
 import type { ServerMetrics } from "./metrics.js";
 import type { RequestLog, RequestLogOptions } from "./request-log.js";
 import type { RequestRegistry } from "./request-registry.js";
@@ -16,6 +17,8 @@ export interface AppOptions extends DialectOptions {
   chatTemplate: ChatTemplate;
   /** Names that requests may use; the first one is reported. At least one. */
   servedModelNames: readonly string[];
+  /** Answers /v1/embeddings, /v1/rerank and /v1/score, which are 404 without. Closing the app leaves it alone. */
+  encoder?: ServedEncoder | undefined;
   /** Reported as the `root` of the model card. */
   modelPath: string;
   /** Keys of /v1, /tokenize and /detokenize; open without any. */
@@ -66,6 +69,8 @@ export interface ServerContext {
   readonly dialect: Dialect;
   readonly servedModelNames: readonly string[];
   readonly modelPath: string;
+  /** Null where no embedding model was given. */
+  readonly encoder: ServedEncoder | null;
   readonly metrics: ServerMetrics | null;
   readonly requests: RequestRegistry;
   /** Null unless prompts are logged. */

@@ -21,13 +21,17 @@ const MAX_CHOICES = 4096;
 /** The name a request may use for its model, or the one served. Errors: 404 model_not_found. */
 export function checkModel(
   model: string | null | undefined,
-  { servedModelNames }: ServerContext,
+  { servedModelNames, encoder }: ServerContext,
 ): string {
   if (model == null || model === "") return servedModelNames[0] ?? "";
   if (servedModelNames.includes(model)) return model;
+  const why =
+    encoder?.names.includes(model) === true
+      ? "writes no text: it answers /v1/embeddings, /v1/rerank and /v1/score"
+      : "does not exist";
   throw new OctavoError(
     "model_not_found",
-    `The model \`${model}\` does not exist; this server has ${servedModelNames.map((name) => `\`${name}\``).join(", ")}.`,
+    `The model \`${model}\` ${why}; this server has ${servedModelNames.map((name) => `\`${name}\``).join(", ")}.`,
     "model",
   );
 }

@@ -53,7 +53,8 @@ export async function readPrompts(
   );
 }
 
-function readIds(
+/** Token ids of a field, at least one. Errors: 400 that names the place. */
+export function readIds(
   param: string,
   entries: readonly unknown[],
   vocabSize: number,

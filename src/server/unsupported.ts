@@ -11,12 +11,14 @@ const textOnly = (value: unknown): boolean =>
   absent(value) ||
   (Array.isArray(value) && value.every((entry) => entry === "text"));
 
-/** Fields that would change the output and are not built: which values are harmless, and what to say of others. */
-const UNBUILT: readonly [
+/** A field that would change the output and is not built: which values are harmless, and what to say of others. */
+export type Refusal = readonly [
   field: string,
   harmless: (value: unknown) => boolean,
   why: string,
-][] = [
+];
+
+const UNBUILT: readonly Refusal[] = [
   ["structural_tag", absent, "use structured_outputs or tools"],
   ["suffix", empty, "filling in the middle is not built"],
   ["use_beam_search", off, "beam search is not built"],
@@ -48,6 +50,11 @@ const UNBUILT: readonly [
 
 /** Throws 400 for the first field of `body` that asks for something that is not built. */
 export function refuseUnbuilt(body: Body): void {
-  for (const [field, harmless, why] of UNBUILT)
-    if (!harmless(body[field])) throw unsupportedField(field, why);
+  refuseFields(body, UNBUILT);
+}
+
+/** As `refuseUnbuilt`, with a route's own list. */
+export function refuseFields(body: object, refusals: readonly Refusal[]): void {
+  for (const [field, harmless, why] of refusals)
+    if (!harmless((body as Body)[field])) throw unsupportedField(field, why);
 }

@@ -154,7 +154,7 @@ describe("bad requests", () => {
     const route = await app.inject("/v2/nothing");
     expect(route.statusCode).toBe(404);
     expect(route.json().error.message).toContain("no route GET /v2/nothing");
-    const unbuilt = await post("/v1/embeddings", {});
+    const unbuilt = await post("/v1/load_lora_adapter", {});
     expect(unbuilt.statusCode).toBe(404);
     expect(unbuilt.json().error.message).toContain("not built yet");
     const method = await app.inject(URL);

@@ -2,6 +2,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { expect, it } from "vitest";
 import type { OpenApiDocument } from "../../src/server/openapi.js";
 import { ROUTE_DOCS } from "../../src/server/openapi-routes.js";
+import { tinyEncoder } from "../encoder/tiny-models.js";
 import { says, ScriptedEngine, serve } from "./support.js";
 
 async function described(): Promise<{ text: string; doc: OpenApiDocument }> {
@@ -56,12 +57,14 @@ it("has examples that its schemas accept, and schemas that refuse", async () => 
 it("has examples of answers whose fields the server gives", async () => {
   const { app, post } = await serve(new ScriptedEngine(says("x")), {
     info: { maxModelLen: 512 },
+    encoder: { encoder: await tinyEncoder(), names: ["tiny-encoder"] },
   });
-  for (const [name, { request, response }] of Object.entries(ROUTE_DOCS)) {
+  for (const [name, { tag, request, response }] of Object.entries(ROUTE_DOCS)) {
     const [method, url = ""] = name.split(" ");
     if (url.includes("{") || typeof response === "string") continue;
     if (url === "/reset_prefix_cache" || url === "/openapi.json") continue;
-    const fields = url === "/detokenize" ? { tokens: [65] } : { model: "tiny" };
+    const model = tag === "Embed" ? "tiny-encoder" : "tiny";
+    const fields = url === "/detokenize" ? { tokens: [65] } : { model };
     const answer =
       method === "GET"
         ? await app.inject(url)

@@ -265,6 +265,39 @@ export const RESPONSES: readonly object[] = [
   },
 ];
 
+const EMBEDDINGS: readonly object[] = [
+  { model: "tiny-encoder", input: "a cat", user: "me" },
+  {
+    input: ["the dog", [5, 6, 7], "the red bird"],
+    encoding_format: "base64",
+    dimensions: 4,
+    truncate_prompt_tokens: -1,
+    add_special_tokens: true,
+  },
+  { input: [5, 6], encoding_format: "float", normalize: false },
+  { input: [[5], [6, 7]], truncate_prompt_tokens: 3, use_activation: false },
+];
+
+const RERANKS: readonly object[] = [
+  { model: "tiny-encoder", query: "a cat", documents: ["a dog", "a bird"] },
+  {
+    query: "a cat",
+    documents: [{ text: "the mat" }, "the tree", "the house"],
+    top_n: 2,
+    return_documents: false,
+    truncate_prompt_tokens: 8,
+    use_activation: false,
+    user: "me",
+  },
+];
+
+const SCORES: readonly object[] = [
+  { model: "tiny-encoder", text_1: "a cat", text_2: "a dog" },
+  { text_1: "a cat", text_2: ["a dog", "a bird"], use_activation: false },
+  { text_1: ["a", "b"], text_2: ["c", "d"], truncate_prompt_tokens: -1 },
+  { queries: "a", documents: ["c", "d"], activation: true },
+];
+
 /** By path as /openapi.json writes it. A POST route without its entry fails the test. */
 export const POST_SEEDS: Readonly<Record<string, readonly object[]>> = {
   "/v1/completions": COMPLETIONS,
@@ -273,6 +306,12 @@ export const POST_SEEDS: Readonly<Record<string, readonly object[]>> = {
   "/v1/messages/count_tokens": MESSAGES,
   "/v1/responses": RESPONSES,
   "/v1/responses/{id}/cancel": [{}],
+  "/v1/embeddings": EMBEDDINGS,
+  "/v1/rerank": RERANKS,
+  "/v2/rerank": RERANKS,
+  "/rerank": RERANKS,
+  "/v1/score": SCORES,
+  "/score": SCORES,
   "/tokenize": [
     { model: "tiny", prompt: "aé", add_special_tokens: true },
     {

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect, vi } from "vitest";
 import { GrammarPool } from "../../../src/grammar/grammar-pool.js";
+import { tinyEncoder, type TinyModel } from "../../encoder/tiny-models.js";
 import { pagedEngine } from "../known-engine.js";
 import { serve, TOOL_TEMPLATE, type TestServer } from "../support.js";
 
@@ -20,8 +21,11 @@ export interface FuzzedServer extends TestServer {
   expectClean(): Promise<void>;
 }
 
-/** The real scheduler, KV cache, grammar workers and routes over the fake runner. Needs dist/. */
-export async function startFuzzed(): Promise<FuzzedServer> {
+/** The real scheduler, KV cache, workers and routes over the fake runner, beside a small encoder. Needs dist/. */
+export async function startFuzzed(
+  kind: TinyModel["kind"] = "embedding",
+): Promise<FuzzedServer> {
+  const encoder = await tinyEncoder({ kind, config: { is_matryoshka: true } });
   const engine = pagedEngine({ maxModelLen: 512 });
   const acquire = vi.spyOn(GrammarPool.prototype, "acquire");
   const server = await serve(engine, {
@@ -30,12 +34,14 @@ export async function startFuzzed(): Promise<FuzzedServer> {
       maxModelLen: 512,
       maxNumSamples: engine.runner.limits.maxNumSamples,
     },
+    encoder: { encoder, names: ["tiny-encoder"] },
     adminApiKey: ADMIN_KEY,
     grammarWorkerUrl: pathToFileURL(grammarWorker),
   });
   const expectClean = async (): Promise<void> => {
     const { client, app, post } = server;
     await expect.poll(() => client.numPending, { timeout: 20_000 }).toBe(0);
+    expect([encoder.numPending, encoder.numWaiting]).toEqual([0, 0]);
     await expect.poll(() => engine.idle, { timeout: 20_000 }).toBe(true);
     await client.call("checkIntegrity");
     expect(client.stats.kvCacheUsage).toBe(0);

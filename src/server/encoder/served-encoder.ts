@@ -1,0 +1,141 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { OctavoError } from "../../core/errors.js";
+import type { Encoder } from "../../encoder/encoder.js";
+import type { EncoderInput } from "../../encoder/messages.js";
+import { watchConnection } from "../answer.js";
+import type { ServerContext } from "../options.js";
+import { originOf } from "../origin.js";
+import { refuseFields, type Refusal } from "../unsupported.js";
+
+/** An embedding model or cross-encoder, and what requests may call it. */
+export interface ServedEncoder {
+  readonly encoder: Encoder;
+  /** At least one; the first is reported where a request names none. */
+  readonly names: readonly string[];
+}
+
+const absent = (value: unknown): boolean =>
+  value === null || value === undefined;
+
+/** Fields of the encoder's routes that would change the answer and are not built. */
+const UNBUILT: readonly Refusal[] = [
+  ["messages", absent, "not built; use input"],
+  ["chat_template", absent, "not built"],
+  [
+    "embed_dtype",
+    (value) => absent(value) || value === "float32",
+    "only float32 is built",
+  ],
+  [
+    "endianness",
+    (value) => absent(value) || value === "native" || value === "little",
+    "only little is built",
+  ],
+  ["mm_processor_kwargs", absent, "images and audio are not built"],
+  ["prompt_embeds", absent, "prompt embeddings are not built"],
+  ["truncation_side", (v) => absent(v) || v === "right", "only right is built"],
+  ["instruction", absent, "not built; put it into the texts"],
+  ["input_type", absent, "not built; put the model's prefixes into the texts"],
+  ["softmax", (value) => absent(value) || value === true, "use use_activation"],
+  ["rank_fields", absent, "documents are texts"],
+  ["max_chunks_per_doc", absent, "documents are not split"],
+  ["max_tokens_per_doc", absent, "not built; use truncate_prompt_tokens"],
+];
+
+/** The encoder that a body asks for and the name it used. Errors: 404 model_not_found, 400 for a field that is not built. */
+export function encoderOf(
+  context: ServerContext,
+  body: { model?: string | null },
+): { encoder: Encoder; name: string } {
+  const { served, model } = { served: context.encoder, model: body.model };
+  if (served === null)
+    throw new OctavoError(
+      "model_not_found",
+      "This server has no embedding model; octavo serve --embedding-model DIR adds one.",
+      "model",
+    );
+  refuseFields(body, UNBUILT);
+  const { encoder, names } = served;
+  if (model == null || model === "") return { encoder, name: names[0] ?? "" };
+  if (names.includes(model)) return { encoder, name: model };
+  const quoted = names.map((name) => `\`${name}\``).join(", ");
+  throw new OctavoError(
+    "model_not_found",
+    context.servedModelNames.includes(model)
+      ? `The model \`${model}\` writes text; for embeddings and scores this server has ${quoted}.`
+      : `The model \`${model}\` does not exist; for embeddings and scores this server has ${quoted}.`,
+    "model",
+  );
+}
+
+/** Computes for a request until its connection closes; null where it did. Counts tokens and refusals. */
+export async function whileConnected<T extends { numTokens: number }>(
+  context: ServerContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  compute: (signal: AbortSignal) => Promise<T>,
+): Promise<T | null> {
+  const gone = new AbortController();
+  watchConnection(context, reply, () => gone.abort());
+  try {
+    const result = await compute(gone.signal);
+    const { key } = originOf(request);
+    context.metrics?.meters.keyTokens[key]?.prompt.inc(result.numTokens);
+    return result;
+  } catch (error) {
+    context.metrics?.refused(error);
+    if (!gone.signal.aborted) throw error;
+    // Nobody is there to be answered.
+    reply.hijack();
+    return null;
+  }
+}
+
+/**
+ * The limit that truncate_prompt_tokens sets; null: none, too long an input is an error.
+ * @param numSpecial special tokens, which are always kept
+ */
+export function limitOf(
+  { info }: Encoder,
+  truncate: number | null | undefined,
+  numSpecial: number,
+): number | null {
+  if (truncate == null) return null;
+  if (truncate === -1) return info.maxLength;
+  if (truncate > numSpecial && truncate <= info.maxLength) return truncate;
+  throw new OctavoError(
+    "invalid_request",
+    `truncate_prompt_tokens: expected -1 or ${numSpecial + 1} to ${info.maxLength} (${numSpecial} are special tokens), got ${truncate}`,
+    "truncate_prompt_tokens",
+  );
+}
+
+/** Errors: 400 that names the input, where it is empty, too long or beyond the model's vocabulary. */
+export function checkInputs(
+  { info }: Encoder,
+  inputs: readonly EncoderInput[],
+  nameOf: (index: number) => string,
+): void {
+  inputs.forEach(({ ids }, index) => {
+    const name = nameOf(index);
+    if (ids.length === 0)
+      throw new OctavoError(
+        "invalid_request",
+        `${name}: expected at least one token, got an empty input`,
+        name,
+      );
+    if (ids.length > info.maxLength)
+      throw new OctavoError(
+        "context_length_exceeded",
+        `${name}: this model takes at most ${info.maxLength} tokens, got ${ids.length}; truncate_prompt_tokens: -1 cuts what is longer`,
+        name,
+      );
+    const beyond = ids.find((id) => id < 0 || id >= info.vocabSize);
+    if (beyond !== undefined)
+      throw new OctavoError(
+        "invalid_request",
+        `${name}: expected token ids from 0 to ${info.vocabSize - 1}, got ${beyond}`,
+        name,
+      );
+  });
+}
