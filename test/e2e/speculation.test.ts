@@ -104,5 +104,30 @@ describe.skipIf(!hasShared).each(PAIRS)(
       },
       600_000,
     );
+
+    it("says the same where most drafts are right", async () => {
+      const engine = await open(model, {
+        speculativeConfig: parseSpeculativeConfig({
+          ...SUFFIX,
+          suffix_decoding_max_spec_factor: 4,
+          adaptive: false,
+        }),
+      });
+      // The second time the drafter remembers what came the first time.
+      engine.run(requests, 3);
+      const before = engine.stats?.speculation;
+      engine.outcomes.clear();
+      engine.run(requests, 3);
+      const after = engine.stats?.speculation;
+      engine.close();
+      for (const [key, outcome] of engine.outcomes) {
+        const { cachedTokens: _, ...expected } = plain.get(key) as Outcome;
+        expect({ key, ...outcome }).toMatchObject({ key, ...expected });
+      }
+      const accepted =
+        (after?.numAcceptedTokens ?? 0) - (before?.numAcceptedTokens ?? 0);
+      const drafts = (after?.numDrafts ?? 0) - (before?.numDrafts ?? 0);
+      expect(1 + accepted / drafts).toBeGreaterThan(2.5);
+    }, 600_000);
   },
 );

@@ -125,6 +125,30 @@ describe("speculation", () => {
     expect(allTokens - tokens).toBeGreaterThan((K - 1) * (all - drafts));
   });
 
+  it("ends at a stop string in the middle of accepted drafts, like plain decoding", async () => {
+    const { post } = await serveSpeculating(1);
+    const ask = async (most: number, stop?: string): Promise<Json> => {
+      const speculative = { num_speculative_tokens: most };
+      const answer = await post("/v1/completions", {
+        ...body,
+        ...(stop !== undefined && { stop }),
+        logprobs: 1,
+        speculative,
+      });
+      const { choices, usage } = answer.json<Json>();
+      return { choices, usage };
+    };
+    const { choices } = await ask(0);
+    const text = choices[0].text as string;
+    const stops = [...text.matchAll(/[ -~]{2}/g)].slice(0, 12);
+    expect(stops.length).toBeGreaterThan(6);
+    for (const [stop] of stops) {
+      const plain = await ask(0, stop);
+      expect(plain.choices[0].finish_reason).toBe("stop");
+      expect(await ask(K, stop)).toEqual(plain);
+    }
+  });
+
   it.each([
     ["/v1/completions", { prompt: "x" }],
     [
