@@ -4,9 +4,12 @@ import { SERVE_FLAGS } from "../../src/cli/serve-flags.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import { addDatasetFlags } from "../serve/dataset-flags.js";
 import { atLeast } from "../serve/flag-rows.js";
+import { listOption, numbersOption } from "../list-options.js";
 import { writeJson } from "../write-json.js";
 import { addEngineFlags, withModelDirectory } from "./flags.js";
 import type { LatencyFlags } from "./latency.js";
+import type { SpeculationFlags } from "./speculation.js";
+import { PROMPT_KINDS } from "./prompt-kinds.js";
 import type { StartupFlags } from "./startup.js";
 import type { ThroughputFlags } from "./throughput.js";
 
@@ -65,6 +68,42 @@ export function throughputBenchCommand(): Command {
       await writeJson(flags.outputJson, result);
     },
   );
+}
+
+/** `octavo bench speculation`. */
+export function speculationBenchCommand(): Command {
+  const command = new Command("speculation")
+    .description(
+      "the same requests with --speculative-config and without, in turns, in process",
+    )
+    .addOption(
+      listOption("--prompts <list>", "what is asked", PROMPT_KINDS, [
+        ...PROMPT_KINDS,
+      ]).default(undefined, "random; with a chat template all"),
+    )
+    .addOption(
+      numbersOption(
+        "--batch-sizes <list>",
+        "sequences at once",
+        [1, 16],
+        65_536,
+      ),
+    )
+    .option("--num-prompts <n>", "of each kind, at least", atLeast(1), 16)
+    .option("--input-len <n>", "random: prompt tokens", atLeast(1), 32)
+    .option("--output-len <n>", "most output tokens", atLeast(2), 128)
+    .option("--temperature <t>", "sampling temperature", number(0, 100), 0)
+    .option("--num-iters <n>", "measured pairs of runs", atLeast(1), 5)
+    .option("--num-iters-warmup <n>", "pairs before", integer(0), 1);
+  addEngineFlags(command);
+  return command.action(async (flags: SpeculationFlags) => {
+    const { runSpeculationBench } = await import("./speculation.js");
+    const located = await withModelDirectory(flags);
+    await writeJson(
+      flags.outputJson,
+      await runSpeculationBench(located, print),
+    );
+  });
 }
 
 /** `octavo bench startup`. */

@@ -2,7 +2,11 @@ import { now, type EngineConfig } from "../../src/core/config.js";
 import { OctavoError } from "../../src/core/errors.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FINISH_REASON_NAMES } from "../../src/core/request.js";
-import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
+import {
+  NEUTRAL_SAMPLING,
+  type SamplingParams,
+} from "../../src/core/sampling-params.js";
+import type { SpecStats } from "../../src/spec/spec-stats.js";
 import type { RunnerMemory } from "../../src/runner/addon.js";
 import type { EngineInfo, FinishedChoice } from "../../src/engine/messages.js";
 import {
@@ -13,6 +17,10 @@ import {
 export interface BenchRequest {
   promptTokenIds: Int32Array;
   outputLen: number;
+  /** "" where none is given. */
+  cacheSalt?: string;
+  /** What is to differ from the run's settings. */
+  params?: Partial<SamplingParams>;
 }
 
 /** Seconds after the start of the run. */
@@ -40,12 +48,22 @@ export interface RunOptions {
   /** Every generated token, with the index of its request. */
   onToken?: (index: number, token: number) => void;
   /** After the collect of a step: its tokens, and what the device computed it in by its own clock (0: not measured). */
-  onStep?: (step: { tokens: number; computeSeconds: number }) => void;
+  onStep?: (step: Step) => void;
+}
+
+export interface Step {
+  tokens: number;
+  computeSeconds: number;
+  /** Of the whole step on this thread; of which making drafts. */
+  seconds: number;
+  draftSeconds: number;
 }
 
 /** The engine without server, thread or text: what a request costs below HTTP. */
 export class InProcessEngine {
   private lastHandle = 0;
+  /** Totals since the start, as of the last step; null where nothing is speculated. */
+  speculation: SpecStats | null = null;
 
   /** What the runner took. */
   get memory(): RunnerMemory {
@@ -94,7 +112,9 @@ export class InProcessEngine {
     let done = 0;
     let steps = 0;
     while (!engine.idle) {
+      const began = performance.now();
       const result = engine.step();
+      const seconds = (performance.now() - began) / 1000;
       if (!result) continue;
       if (onToken)
         readEvents(result.events.toMessage(), ({ handle, kind, token }) => {
@@ -104,8 +124,10 @@ export class InProcessEngine {
       if (tokens > 0) {
         steps++;
         const computeSeconds = this.started.runner.seconds?.compute ?? 0;
-        options.onStep?.({ tokens, computeSeconds });
+        const draftSeconds = result.stats.stepSeconds.draft;
+        options.onStep?.({ tokens, computeSeconds, seconds, draftSeconds });
       }
+      this.speculation = structuredClone(result.stats.speculation);
       for (const finished of result.finished) {
         const index = finished.handle - first;
         timings[index] = timingOf(requests[index], finished, start);
@@ -139,7 +161,7 @@ export class InProcessEngine {
   }
 
   private add(
-    { promptTokenIds, outputLen }: BenchRequest,
+    { promptTokenIds, outputLen, cacheSalt, params }: BenchRequest,
     { temperature, ignoreEos, seed }: RunOptions,
     arrivalTime: number,
   ): void {
@@ -150,7 +172,7 @@ export class InProcessEngine {
       promptTokenIds,
       n: 1,
       priority: 0,
-      cacheSalt: "",
+      cacheSalt: cacheSalt ?? "",
       arrivalTime,
       bypassPrefixCache: false,
       params: {
@@ -162,6 +184,7 @@ export class InProcessEngine {
         ignoreEos,
         stopTokenIds: ignoreEos ? [] : this.info.eosTokenIds,
         eosTokenIds: this.info.eosTokenIds,
+        ...params,
       },
     });
   }

@@ -1,6 +1,7 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { integer, number } from "../../src/cli/flags.js";
 import type { KvCacheDType } from "../../src/runner/addon.js";
+import { listOption, numbersOption } from "../list-options.js";
 import { writeJson } from "../write-json.js";
 import {
   OPS,
@@ -94,34 +95,4 @@ export function kernelBenchCommand(): Command {
       );
       await writeJson(flags.outputJson, result);
     });
-}
-
-function listOption<T extends string>(
-  flags: string,
-  help: string,
-  allowed: readonly T[],
-  chosen: T[],
-): Option {
-  return new Option(flags, `${help}: ${allowed.join(",")}`)
-    .default(chosen, chosen.join(","))
-    .argParser((text) =>
-      text.split(",").map((part) => {
-        const name = allowed.find((one) => one === part.trim());
-        if (name !== undefined) return name;
-        throw new InvalidArgumentError(
-          `Expected some of ${allowed.join(",")}, got "${part}".`,
-        );
-      }),
-    );
-}
-
-function numbersOption(
-  flags: string,
-  help: string,
-  chosen: number[],
-  max: number,
-): Option {
-  return new Option(flags, help)
-    .default(chosen, chosen.join(","))
-    .argParser((text) => text.split(",").map((part) => integer(1, max)(part)));
 }

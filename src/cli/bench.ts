@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { writeFile } from "node:fs/promises";
 import {
   latencyBenchCommand,
+  speculationBenchCommand,
   startupBenchCommand,
   throughputBenchCommand,
 } from "../../bench/engine/command.js";
@@ -29,6 +30,7 @@ export function benchCommand(): Command {
   bench.addCommand(serveBenchCommand());
   bench.addCommand(latencyBenchCommand());
   bench.addCommand(throughputBenchCommand());
+  bench.addCommand(speculationBenchCommand());
   bench.addCommand(startupBenchCommand());
   bench.addCommand(kernelBenchCommand());
   bench.addCommand(deviceBenchCommand());
