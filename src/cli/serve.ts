@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { OctavoError } from "../core/errors.js";
 import type { App } from "../server/app.js";
 import { loadApp, type LoadedApp } from "./load-app.js";
@@ -16,6 +17,7 @@ export async function serve(
   options: ServeOptions,
 ): Promise<void> {
   const clock = new StartupClock();
+  const stopEnding = endOnSignals();
   const loaded = await loadApp(model, options, {
     onPlan: (directory, info) => log(planTable(directory, info)),
     clock,
@@ -33,6 +35,7 @@ export async function serve(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
     stopOnFailure(loaded);
+    stopEnding();
     stopOnSignals(loaded, options.shutdownTimeout);
   } catch (error) {
     await encoder?.close();
@@ -85,6 +88,19 @@ function stopOnFailure({ app, engine, tracer }: LoadedApp): void {
     // A connection whose last answer is still under way is idle, and to be closed, only after close() looked for such.
     setInterval(() => app.server.closeIdleConnections(), 50);
   });
+}
+
+/**
+ * Until the server is there, a SIGTERM or SIGINT ends the process at once. Process 1 of a container has no default action for
+ * them: without this it would load the model to its end first. Returns what ends this.
+ */
+function endOnSignals(): () => void {
+  const end = (signal: NodeJS.Signals): never => {
+    log(`${signal} while starting: ending.`);
+    process.exit(128 + constants.signals[signal]);
+  };
+  process.once("SIGTERM", end).once("SIGINT", end);
+  return () => void process.off("SIGTERM", end).off("SIGINT", end);
 }
 
 /** The first SIGTERM or SIGINT lets running requests finish (up to the timeout); the second ends at once. */
