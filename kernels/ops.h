@@ -18,7 +18,7 @@
 
 namespace octavo {
 
-constexpr uint32_t kOpsAbiVersion = 3;
+constexpr uint32_t kOpsAbiVersion = 4;
 constexpr int kBlockSize = 16;    // tokens per KV block (page)
 constexpr int kMaxLogprobs = 20;  // columns of SampleArgs::topIds and topLogprobs
 
@@ -107,6 +107,9 @@ struct LinearSource {
                          // silu(gate) * up
   int32_t numParts;      // 1..3
   LinearPart parts[3];
+  // Null; or a dense tensor, loaded before, that is the only part's weight: an embedding which the head is
+  // tied to. A backend whose two forms agree need not hold it twice.
+  const Dense* table;
 };
 
 enum class Epilogue : int32_t {

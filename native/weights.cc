@@ -50,6 +50,20 @@ size_t sourceBytes(const Program& program) {
   return bytes;
 }
 
+bool sameTensor(const TensorSource& a, const TensorSource& b) {
+  if (a.file != b.file || a.dtype != b.dtype || a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  return a.file >= 0 ? a.offset == b.offset
+                     : a.name == b.name && a.dummyMean == b.dummyMean && a.dummySpread == b.dummySpread;
+}
+
+// Index of the dense tensor that is this linear's whole weight, or -1.
+int tiedTable(const Program& program, const LinearPlan& plan) {
+  if (plan.scheme != LinearScheme::Dense || plan.parts.size() != 1) return -1;
+  for (size_t i = 0; i < program.dense.size(); i++)
+    if (sameTensor(program.dense[i].source, plan.parts[0].weight)) return static_cast<int>(i);
+  return -1;
+}
+
 class WeightLoader {
  public:
   WeightLoader(Device& device, const Program& program, uint32_t seed, const Progress& progress)
@@ -62,7 +76,10 @@ class WeightLoader {
     LoadedWeights loaded;
     progress_(0, total_);
     for (const DensePlan& plan : program_.dense) loaded.dense.push_back(loadDense(plan));
-    for (const LinearPlan& plan : program_.linears) loaded.linears.push_back(loadLinear(plan));
+    for (const LinearPlan& plan : program_.linears) {
+      const int table = tiedTable(program_, plan);
+      loaded.linears.push_back(loadLinear(plan, table < 0 ? nullptr : loaded.dense[table]));
+    }
     return loaded;
   }
 
@@ -92,16 +109,17 @@ class WeightLoader {
     return dense;
   }
 
-  const Linear* loadLinear(const LinearPlan& plan) {
+  const Linear* loadLinear(const LinearPlan& plan, const Dense* table) {
     std::vector<HostBlock> dummies;
     eachTensor(plan, [&](const TensorSource& tensor) {
       if (tensor.file >= 0) sources_->files[tensor.file]->prefetch(tensor);
     });
-    const LinearSource source = toLinearSource(plan, [&](const TensorSource& tensor) -> const void* {
+    LinearSource source = toLinearSource(plan, [&](const TensorSource& tensor) -> const void* {
       if (tensor.file >= 0) return sources_->files[tensor.file]->tensorData(tensor);
       dummies.push_back(makeDummy(tensor, seed_));
       return dummies.back().get();
     });
+    source.table = table;
     const Linear* linear = device_.ops.loadLinear(device_.context, &source);
     if (!linear) failTensor(plan.name, device_.ops.linearBytes(&source));
     eachTensor(plan, [&](const TensorSource& tensor) {
@@ -184,14 +202,15 @@ LoadedWeights loadWeights(Device& device, const Program& program, const std::vec
 
 size_t weightBytes(const Ops& ops, const Program& program) {
   static const char kPresent = 0;  // sizes depend on which tensors there are, never on their bytes
+  const auto* table = reinterpret_cast<const Dense*>(&kPresent);
   size_t bytes = 0;
   for (const DensePlan& plan : program.dense) {
     const HostTensor source{&kPresent, plan.source.dtype, plan.source.rows(), plan.source.cols()};
     bytes += ops.denseBytes(&source, plan.keep ? 1 : 0);
   }
   for (const LinearPlan& plan : program.linears) {
-    const LinearSource source =
-        toLinearSource(plan, [](const TensorSource&) -> const void* { return &kPresent; });
+    LinearSource source = toLinearSource(plan, [](const TensorSource&) -> const void* { return &kPresent; });
+    if (tiedTable(program, plan) >= 0) source.table = table;
     bytes += ops.linearBytes(&source);
   }
   return bytes;

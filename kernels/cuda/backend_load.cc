@@ -182,6 +182,21 @@ void bindWeights(CudaLinear* linear, const LinearSource& source, const LinearSiz
   if (sizes.bias) linear->bias = reinterpret_cast<const Half*>(memory + sizes.total() - sizes.bias);
 }
 
+Linear* keepLinear(Context* context, const LinearSource& source, const LinearSizes& sizes, char* memory) {
+  auto* linear = new (std::nothrow) CudaLinear;
+  if (!linear) return nullptr;
+  bindWeights(linear, source, sizes, memory);
+  linear->next = context->linears;
+  context->linears = linear;
+  return linear;
+}
+
+// Whether the linear's form is the table's: fp16 rows without padding, nothing beside them.
+bool sharesTable(const LinearSource& source) {
+  return source.table && source.scheme == LinearScheme::Dense && source.numParts == 1 && source.k % 8 == 0 &&
+         !source.siluMulPairs && !hasBias(source);
+}
+
 }  // namespace
 
 Linear* loadLinear(Context* base, const LinearSource* source) {
@@ -192,16 +207,16 @@ Linear* loadLinear(Context* base, const LinearSource* source) {
     return nullptr;
   }
   const LinearSizes sizes = sizesOf(*source);
+  if (sharesTable(*source)) {
+    // Weights are only read.
+    char* memory = static_cast<char*>(const_cast<void*>(source->table->data));
+    return keepLinear(base, *source, sizes, memory);
+  }
   LoadStage* stage = nullptr;
   char* packed = nextStage(context, sizes.total(), &stage);
   if (!packed || !pack(context, *source, sizes, packed)) return nullptr;
   auto* memory = static_cast<char*>(send(context, stage, sizes.total()));
-  auto* linear = memory ? new (std::nothrow) CudaLinear : nullptr;
-  if (!linear) return nullptr;
-  bindWeights(linear, *source, sizes, memory);
-  linear->next = base->linears;
-  base->linears = linear;
-  return linear;
+  return memory ? keepLinear(base, *source, sizes, memory) : nullptr;
 }
 
 Dense* loadDense(Context* base, const HostTensor* source, int) {
@@ -233,7 +248,7 @@ Dense* loadDense(Context* base, const HostTensor* source, int) {
 }
 
 size_t linearBytes(const LinearSource* source) {
-  return sizesOf(*source).total();
+  return sharesTable(*source) ? 0 : sizesOf(*source).total();
 }
 
 size_t denseBytes(const HostTensor* source, int) {

@@ -2,7 +2,15 @@
  * The whole engine on the CUDA kernels, which a simulator runs on the processor (kernels/cuda/sim): golden models, and
  * outputs that depend on nothing but their request. `npm run build:cuda-sim` builds the library.
  */
-import { existsSync, readdirSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
@@ -182,6 +190,26 @@ describe.runIf(built && hasShared)("cuda-sim's memory", () => {
     expect(memory.workspace).toBeLessThanOrEqual(info.workspaceBytes);
     expect(memory.weights).toBe(info.weightBytes);
     expect(memory.kvCache).toBe(info.numBlocks * info.kvBytesPerBlock);
+  });
+
+  it("holds an embedding once that the head is tied to", async () => {
+    const bytes = async (tied: boolean): Promise<number> => {
+      const model = mkdtempSync(path.join(tmpdir(), "octavo-tied-"));
+      const source = path.join(MODELS, "tiny-llama3", "config.json");
+      const config = JSON.parse(readFileSync(source, "utf8")) as object;
+      writeFileSync(
+        path.join(model, "config.json"),
+        JSON.stringify({ ...config, tie_word_embeddings: tied }),
+      );
+      const { info, memory } = await started({ model, loadFormat: "dummy" });
+      rmSync(model, { recursive: true });
+      expect(memory.weights).toBe(info.weightBytes);
+      return info.weightBytes;
+    };
+    const { vocab_size: vocab, hidden_size: width } = JSON.parse(
+      readFileSync(path.join(MODELS, "tiny-llama3", "config.json"), "utf8"),
+    ) as { vocab_size: number; hidden_size: number };
+    expect((await bytes(false)) - (await bytes(true))).toBe(2 * vocab * width);
   });
 
   it("counts its decode graphs, two for each number of rows", async () => {
