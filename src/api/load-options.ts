@@ -17,6 +17,7 @@ const LoadSchema = Type.Object({
   revision: text(),
   modelFile: text(),
   loadFormat: oneOf("auto", "dummy"),
+  embeddingModel: text(),
   /** A Jinja template or the path of one, instead of the model's own. */
   chatTemplate: text(),
   toolCallParser: text(),

@@ -1,6 +1,7 @@
 /** `import { Octavo } from "octavo"`: a model in a Node program, without a server (docs/node-api.md). */
 import { pino } from "pino";
 import { OctavoError } from "../core/errors.js";
+import { Encoder } from "../encoder/encoder.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
 import {
@@ -10,6 +11,7 @@ import {
   type LocateOptions,
 } from "../loader/locate-model.js";
 import { createContext } from "../server/context.js";
+import type { ServedEncoder } from "../server/encoder/served-encoder.js";
 import type { ServerContext } from "../server/options.js";
 import { checkIds } from "../server/sampling.js";
 import { DetokenizeSchema } from "../server/schemas.js";
@@ -28,6 +30,7 @@ import {
   type GenerateParams,
   type Message,
 } from "./params.js";
+import { embedTexts, type EmbedParams, type EmbedResult } from "./embed.js";
 import {
   chat,
   generate,
@@ -52,6 +55,7 @@ export type {
   GenerateResult,
   Usage,
 } from "./requests.js";
+export type { EmbedParams, EmbedResult } from "./embed.js";
 export type { Run } from "./run.js";
 
 /**
@@ -87,6 +91,7 @@ export class Octavo {
     const weights = loadFormat !== "dummy";
     const found = await locateModel(model, { ...hooks, revision, weights });
     const { directory } = found;
+    const encoderFound = await findEncoder(options);
     const config = await withDraftDirectory(
       engineConfig(directory, options),
       (draft, which) => locateModel(draft, { ...hooks, ...which }),
@@ -99,16 +104,20 @@ export class Octavo {
       onProgress: (phase, done, total) =>
         onProgress?.({ stage: "load", phase, done, total }),
     });
+    let encoder: ServedEncoder | null = null;
     try {
+      encoder = await loadEncoder(encoderFound, options);
       if (signal?.aborted === true)
         throw new OctavoError("request_aborted", "The load was aborted.");
       const context = contextOf(found, options, {
         engine,
         tokenizer,
         chatTemplate,
+        encoder,
       });
       return new Octavo(found.name, context);
     } catch (error) {
+      await encoder?.encoder.close();
       await engine.close();
       throw error;
     }
@@ -144,6 +153,19 @@ export class Octavo {
       this.checkOpen();
       await chat(this.context, chatBody(messages, params), sink, stopped);
     }, signal);
+  }
+
+  /**
+   * Embeddings of texts (or token ids), a vector each, by the model of `embeddingModel`.
+   * Errors: `unsupported` (none was given, or it is a cross-encoder), `invalid_request`, `context_length_exceeded`,
+   * `queue_full`, `request_aborted`, `shutting_down` (closed), `device_error`.
+   */
+  async embed(
+    texts: string | readonly (string | ArrayLike<number>)[],
+    params: EmbedParams = {},
+  ): Promise<EmbedResult> {
+    this.checkOpen();
+    return embedTexts(this.context.encoder, texts, params);
   }
 
   /** @param options addSpecialTokens: also what the model wants around a text (default true, as in `generate`) */
@@ -183,6 +205,7 @@ export class Octavo {
     this.closing ??= Promise.all([
       this.context.engine.close(),
       this.context.grammars.close(),
+      this.context.encoder?.encoder.close(),
     ]).then(() => undefined);
     return this.closing;
   }
@@ -193,14 +216,46 @@ export class Octavo {
   }
 }
 
+/** Where the embedding model is; null: none was asked for. */
+async function findEncoder({
+  embeddingModel,
+  signal,
+  onProgress,
+}: LoadOptions): Promise<FoundModel | null> {
+  if (embeddingModel === undefined) return null;
+  return locateModel(embeddingModel, {
+    encoder: true,
+    signal,
+    onProgress: (phase, done, total) =>
+      onProgress?.({ stage: "download", phase, done, total }),
+  });
+}
+
+async function loadEncoder(
+  found: FoundModel | null,
+  { threads, maxNumQueuedReqs, maxNumQueuedTokens }: LoadOptions,
+): Promise<ServedEncoder | null> {
+  if (found === null) return null;
+  const encoder = await Encoder.load(found.directory, {
+    ...(threads !== undefined && { threads }),
+    ...(maxNumQueuedReqs !== undefined && { maxNumQueuedReqs }),
+    ...(maxNumQueuedTokens !== undefined && { maxNumQueuedTokens }),
+  });
+  return { encoder, names: [found.name] };
+}
+
 function contextOf(
   { directory, name }: FoundModel,
   { toolCallParser, reasoningParser, seed }: LoadOptions,
-  parts: Pick<ServerContext, "engine" | "tokenizer" | "chatTemplate">,
+  parts: Pick<
+    ServerContext,
+    "engine" | "tokenizer" | "chatTemplate" | "encoder"
+  >,
 ): ServerContext {
   return createContext(
     {
       ...parts,
+      encoder: parts.encoder ?? undefined,
       toolCallParser,
       reasoningParser,
       seed,

@@ -4,6 +4,12 @@ import { pathToFileURL } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type * as api from "../../src/api/octavo.js";
 import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
+import {
+  embeddingOf,
+  idsOf,
+  MEAN_MODULES,
+  tinyDirectory,
+} from "../encoder/tiny-models.js";
 import { openEngine } from "../e2e/native-engine.js";
 import { MAIN } from "../e2e/server-process.js";
 import { denseModel, removeTemporaryFolders } from "../quantize/support.js";
@@ -119,6 +125,42 @@ describe("a model in a Node program", () => {
     expect(stopped.choices[0]).toMatchObject({
       finishReason: "stop",
       stopReason: "cof",
+    });
+  });
+
+  it("embeds texts and token ids by the model beside it", async () => {
+    const embeddingModel = tinyDirectory({ files: MEAN_MODULES });
+    const octavo = await load({ embeddingModel });
+    const text = "a cat sat";
+    const { embeddings, usage } = await octavo.embed([
+      text,
+      Int32Array.from(idsOf(text)),
+    ]);
+    expect(usage.promptTokens).toBe(10);
+    expect(embeddings).toHaveLength(2);
+    for (const embedding of embeddings)
+      embeddingOf(text).forEach((value, i) =>
+        expect(embedding[i]).toBeCloseTo(value, 5),
+      );
+    const wrong: [api.EmbedParams, string][] = [
+      [{ dimensions: 3 }, "dimensions"],
+      [{ dimensions: 0 }, "dimensions"],
+      [{ encoding_format: "float" } as api.EmbedParams, "encoding_format"],
+    ];
+    for (const [params, param] of wrong)
+      await expect(octavo.embed(text, params)).rejects.toMatchObject({ param });
+    const signal = AbortSignal.abort();
+    await expect(octavo.embed(text, { signal })).rejects.toMatchObject({
+      code: "request_aborted",
+    });
+    await octavo.close();
+    await expect(octavo.embed(text)).rejects.toMatchObject({
+      code: "shutting_down",
+    });
+    const plain = await load();
+    await expect(plain.embed(text)).rejects.toMatchObject({
+      code: "unsupported",
+      param: "embeddingModel",
     });
   });
 
