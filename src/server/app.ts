@@ -11,7 +11,7 @@ import Fastify, {
 import { pino } from "pino";
 import type { RunnerHealth } from "../engine/stats.js";
 import { adminRoutes } from "./admin.js";
-import { watchAcceptance } from "./speculation.js";
+import { watchAcceptance, watchDrafter } from "./speculation.js";
 import { watchRequests } from "./access-log.js";
 import { anthropicRoutes } from "./anthropic.js";
 import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
@@ -82,6 +82,7 @@ export function createApp(options: AppOptions): App {
   engine.onFlush(() => context.streams.flushSoon());
   engine.onError((error) => app.log.error(error, "engine"));
   watchAcceptance(engine, (fields, message) => app.log.warn(fields, message));
+  watchDrafter(engine, (fields, message) => app.log.error(fields, message));
   engine.onRestart((health) => logRestart(app.log, health));
   app.setErrorHandler((error, request, reply) => {
     if (errorAnswer(error).status === 500) request.log.error(error);

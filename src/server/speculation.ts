@@ -105,3 +105,20 @@ export function watchAcceptance(
     stop();
   });
 }
+
+/** Calls `error` once, when the drafter has given up: requests go on without drafts. */
+export function watchDrafter(
+  engine: Pick<EngineClient, "onStep" | "info">,
+  error: (fields: object, message: string) => void,
+): void {
+  const { speculation } = engine.info;
+  if (!speculation) return;
+  const stop = engine.onStep(({ speculation: stats }: EngineStats) => {
+    if (!stats || stats.failure === null) return;
+    error(
+      { method: speculation.method, error: stats.failure },
+      "the draft model failed: there are no more drafts, requests go on without",
+    );
+    stop();
+  });
+}
