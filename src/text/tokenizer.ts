@@ -36,9 +36,22 @@ interface Extra {
   readonly eos: number | null;
 }
 
+/**
+ * What is used of the library's tokenizer. In our words: the types that the library ships have errors, which nobody who
+ * compiles against ours is to meet.
+ */
+interface LibraryTokenizer {
+  encode(
+    text: string,
+    pair: null,
+    options: EncodeOptions,
+  ): Promise<{ getIds(): number[] }>;
+  tokenToId(token: string): number | null;
+}
+
 export class Tokenizer {
   constructor(
-    private readonly rust: RustTokenizer,
+    private readonly rust: LibraryTokenizer,
     private readonly table: TokenTable,
     /** Left out of the text where special tokens are skipped. */
     readonly specialTokenIds: ReadonlySet<number>,
