@@ -6,6 +6,7 @@ import type { EngineInfo } from "../engine/messages.js";
 import { withDraftDirectory } from "../loader/locate-model.js";
 import { createApp, type App } from "../server/app.js";
 import type { ServedEncoder } from "../server/encoder/served-encoder.js";
+import { KeysFile } from "../server/keys-file.js";
 import type { RequestTracer } from "../server/tracing.js";
 import { loadChatTemplate, type ChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
@@ -26,6 +27,8 @@ export interface LoadedApp {
   chatTemplate: ChatTemplate;
   /** Null unless traces are asked for. */
   tracer: RequestTracer | null;
+  /** Null unless keys are in a file. */
+  keysFile: KeysFile | null;
 }
 
 export interface LoadHooks {
@@ -40,6 +43,8 @@ export async function loadApp(
   options: ServeOptions,
   { onPlan, clock }: LoadHooks = {},
 ): Promise<LoadedApp> {
+  const { apiKeysFile } = options;
+  const keysFile = apiKeysFile === undefined ? null : new KeysFile(apiKeysFile);
   const { directory, name } = await findModel(model, {
     revision: options.revision,
     weights: options.loadFormat !== "dummy",
@@ -80,6 +85,7 @@ export async function loadApp(
       encoder: encoder ?? undefined,
       modelPath: directory,
       apiKeys: options.apiKey ?? [],
+      keysFile: keysFile ?? undefined,
       adminApiKey: options.adminApiKey,
       metricsApiKey: options.metricsApiKey,
       allowedOrigins: options.allowedOrigins ?? [],
@@ -107,6 +113,7 @@ export async function loadApp(
       names,
       chatTemplate,
       tracer,
+      keysFile,
     };
   } catch (error) {
     await encoder?.encoder.close();

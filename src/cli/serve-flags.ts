@@ -46,6 +46,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
     help: "key that clients must send (repeatable)",
   },
   {
+    name: "api-keys-file",
+    value: "file",
+    help: "keys that clients must send, one a line: KEY, NAME KEY or NAME sha256:HEX; read again when it changes and at SIGHUP",
+  },
+  {
     name: "admin-api-key",
     value: "key",
     help: "key of the admin routes (they are closed without one)",
@@ -349,7 +354,6 @@ function speculative(text: string): SpeculativeConfig {
 export const UNBUILT_FLAGS: readonly string[] = [
   "no-enable-chunked-prefill",
   "no-batch-invariant",
-  "api-keys-file",
 ];
 
 /** Commander options as parsed (camelCase) into the engine's configuration. */
@@ -392,6 +396,7 @@ export interface ServeOptions extends Record<string, unknown> {
   sslKeyfile?: string;
   sslCertfile?: string;
   apiKey?: string[];
+  apiKeysFile?: string;
   adminApiKey?: string;
   metricsApiKey?: string;
   allowedOrigins?: string[];

@@ -69,7 +69,7 @@ export function pasteLine(
       ? address
       : `--unix-socket ${options.uds} http://localhost`;
   const key =
-    options.apiKey === undefined
+    options.apiKey === undefined && options.apiKeysFile === undefined
       ? ""
       : ` -H "authorization: Bearer $OCTAVO_API_KEY"`;
   const route = hasTemplate ? "chat/completions" : "completions";

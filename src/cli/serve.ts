@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import { OctavoError } from "../core/errors.js";
 import type { App } from "../server/app.js";
+import type { KeysFile } from "../server/keys-file.js";
 import { loadApp, type LoadedApp } from "./load-app.js";
 import type { ServeOptions } from "./serve-flags.js";
 import {
@@ -34,6 +35,7 @@ export async function serve(
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
     );
+    if (loaded.keysFile !== null) followKeys(loaded.keysFile);
     stopOnFailure(loaded);
     stopEnding();
     stopOnSignals(loaded, options.shutdownTimeout);
@@ -65,6 +67,20 @@ async function listen(app: App, options: ServeOptions): Promise<string> {
       : options.port;
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
   return `${options.sslCertfile === undefined ? "http" : "https"}://${host}:${port}`;
+}
+
+/** Reads the keys again at SIGHUP and when their file changes. With a mistake in it those before go on. */
+function followKeys(keysFile: KeysFile): void {
+  const reload = (): void => {
+    try {
+      keysFile.reload();
+      log(`Read ${keysFile.keys.length} API keys from ${keysFile.path}.`);
+    } catch (error) {
+      log(`${(error as Error).message}. The API keys stay as they were.`);
+    }
+  };
+  process.on("SIGHUP", reload);
+  keysFile.watch(reload);
 }
 
 /** EX_SOFTWARE: a supervisor should start it again, unlike after 1 (a mistake in flags or model). */

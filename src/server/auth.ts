@@ -1,7 +1,8 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { OctavoError } from "../core/errors.js";
+import { sha256, type ApiKey } from "./keys-file.js";
 import type { AppOptions } from "./options.js";
 import { NO_KEY, originOf } from "./origin.js";
 
@@ -16,40 +17,44 @@ export const ADMIN_PATHS: readonly string[] = [
   "/is_sleeping",
 ];
 
-const sha256 = (text: string): Buffer =>
-  createHash("sha256").update(text).digest();
-
-/** Keys by their names, searched in the same time whatever comes. */
+/** Keys, searched in the same time whatever comes. */
 class KeyRing {
-  private readonly keys: readonly { name: string; hash: Buffer }[];
-
-  constructor(keys: Readonly<Record<string, string>>) {
-    this.keys = Object.entries(keys).map(([name, key]) => ({
-      name,
-      hash: sha256(key),
-    }));
-  }
+  /** @param keys asked for at each request: a file of them may change */
+  constructor(private readonly keys: () => readonly ApiKey[]) {}
 
   /** The name of a key, or null. */
   nameOf(key: string): string | null {
     const hash = sha256(key);
     let found: string | null = null;
-    for (const known of this.keys)
+    for (const known of this.keys())
       if (timingSafeEqual(known.hash, hash)) found = known.name;
     return found;
   }
 }
 
-/** API keys by the names that logs and metrics have for them: key-1, key-2, ... in the order in which they were given. */
-function namedKeys(apiKeys: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    apiKeys.map((key, index) => [`key-${index + 1}`, key]),
-  );
+/** One key. */
+function single(name: string, key: string): KeyRing {
+  const keys = [{ name, hash: sha256(key) }];
+  return new KeyRing(() => keys);
 }
 
-/** Every name that a request's key may have. */
-export function keyNames(apiKeys: readonly string[] = []): readonly string[] {
-  return apiKeys.length === 0 ? [NO_KEY] : Object.keys(namedKeys(apiKeys));
+/** API keys by the names that logs and metrics have for them: key-1, key-2, ... in the order in which they were given. */
+function namedKeys(apiKeys: readonly string[]): ApiKey[] {
+  return apiKeys.map((key, index) => ({
+    name: `key-${index + 1}`,
+    hash: sha256(key),
+  }));
+}
+
+/** Every name that a request's key may have now. */
+export function keyNames({
+  apiKeys = [],
+  keysFile,
+}: Pick<AppOptions, "apiKeys" | "keysFile">): readonly string[] {
+  const keys = [...namedKeys(apiKeys), ...(keysFile?.keys ?? [])];
+  return keys.length === 0
+    ? [NO_KEY]
+    : [...new Set(keys.map(({ name }) => name))];
 }
 
 /** Guards API_PATHS by the API keys, /metrics by its key, admin routes by theirs (closed without). */
@@ -57,22 +62,25 @@ export function guardRoutes(
   app: FastifyInstance,
   {
     apiKeys = [],
+    keysFile,
     adminApiKey,
     metricsApiKey,
-  }: Pick<AppOptions, "apiKeys" | "adminApiKey" | "metricsApiKey">,
+  }: Pick<AppOptions, "apiKeys" | "keysFile" | "adminApiKey" | "metricsApiKey">,
 ): void {
-  const api = apiKeys.length > 0 ? new KeyRing(namedKeys(apiKeys)) : null;
-  const admin = new KeyRing(
-    adminApiKey === undefined ? {} : { admin: adminApiKey },
-  );
+  const given = namedKeys(apiKeys);
+  const api =
+    keysFile !== undefined
+      ? new KeyRing(() => [...given, ...keysFile.keys])
+      : given.length > 0
+        ? new KeyRing(() => given)
+        : null;
+  const admin = adminApiKey === undefined ? null : single("admin", adminApiKey);
   const metrics =
-    metricsApiKey === undefined
-      ? null
-      : new KeyRing({ metrics: metricsApiKey });
+    metricsApiKey === undefined ? null : single("metrics", metricsApiKey);
 
   const ringOf = (path: string): KeyRing | null => {
     if (ADMIN_PATHS.includes(path)) {
-      if (adminApiKey !== undefined) return admin;
+      if (admin !== null) return admin;
       throw new OctavoError(
         "permission_denied",
         "Admin routes are closed: the server was started without --admin-api-key.",

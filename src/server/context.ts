@@ -45,7 +45,7 @@ export function createContext(
             engine,
             modelName: servedModelNames[0] ?? "",
             cacheConfig,
-            keys: keyNames(options.apiKeys),
+            keys: keyNames(options),
             encoder: options.encoder?.encoder ?? null,
           },
           options.metricsCompat ?? false,

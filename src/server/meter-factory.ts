@@ -177,19 +177,27 @@ export class MeterFactory {
     );
   }
 
-  /** A counter by two labels whose values are known. */
-  grid<A extends string, B extends string>(
+  /** A counter by two labels; the values of the first that are not known yet are made when they are first asked for. */
+  grid<B extends string>(
     name: string,
     help: string,
-    [labelA, valuesA]: readonly [string, readonly A[]],
+    [labelA, valuesA]: readonly [string, readonly string[]],
     [labelB, valuesB]: readonly [string, readonly B[]],
-  ): Record<A, Record<B, Total>> {
+  ): (a: string) => Record<B, Total> {
     const family = this.totalFamily(name, help, [labelA, labelB]);
-    return byValue(valuesA, (a) =>
-      byValue(valuesB, (b) =>
-        family.child({ ...this.base, [labelA]: a, [labelB]: b }),
-      ),
-    );
+    const rows = new Map<string, Record<B, Total>>();
+    const rowOf = (a: string): Record<B, Total> => {
+      let row = rows.get(a);
+      if (row === undefined) {
+        row = byValue(valuesB, (b) =>
+          family.child({ ...this.base, [labelA]: a, [labelB]: b }),
+        );
+        rows.set(a, row);
+      }
+      return row;
+    };
+    valuesA.forEach(rowOf);
+    return rowOf;
   }
 
   histogram(name: string, help: string, buckets: number[]): Distribution {

@@ -4,6 +4,7 @@ import type { ChatTemplate } from "../text/chat-template.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
 import type { ServedEncoder } from "./encoder/served-encoder.js";
+import type { ApiKey } from "./keys-file.js";
 import type { ServerMetrics } from "./metrics.js";
 import type { RequestLog, RequestLogOptions } from "./request-log.js";
 import type { RequestRegistry } from "./request-registry.js";
@@ -23,6 +24,8 @@ export interface AppOptions extends DialectOptions {
   modelPath: string;
   /** Keys of /v1, /tokenize and /detokenize; open without any. */
   apiKeys?: readonly string[] | undefined;
+  /** More of them, that may change. */
+  keysFile?: { readonly keys: readonly ApiKey[] } | undefined;
   /** Key of the admin routes, which are closed without one. */
   adminApiKey?: string | undefined;
   /** Key of /metrics; open without one. */

@@ -107,7 +107,7 @@ export class RequestTimeline {
     meters.promptTokensCached.inc(numCachedTokens);
     meters.promptTokensBySource.local_compute.inc(total - numCachedTokens);
     meters.promptTokensBySource.local_cache_hit.inc(numCachedTokens);
-    meters.keyTokens[this.facts.origin.key]?.prompt.inc(total);
+    meters.keyTokens(this.facts.origin.key).prompt.inc(total);
   }
 
   preempted(preempted: PreemptedChoice): void {
@@ -194,7 +194,7 @@ export class RequestTimeline {
   private count(meters: Meters, finishReason: FinishLabel): void {
     const { facts, generatedTokens: generated } = this;
     meters.requestSuccess[finishReason].inc();
-    meters.keyTokens[facts.origin.key]?.generation.inc(generated);
+    meters.keyTokens(facts.origin.key).generation.inc(generated);
     meters.e2eLatency.observe(seconds(facts.arrivalTime, this.endTime));
     meters.requestPromptTokens.observe(facts.numPromptTokens);
     meters.requestGenerationTokens.observe(generated);

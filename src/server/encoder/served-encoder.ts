@@ -80,7 +80,7 @@ export async function whileConnected<T extends { numTokens: number }>(
   try {
     const result = await compute(gone.signal);
     const { key } = originOf(request);
-    context.metrics?.meters.keyTokens[key]?.prompt.inc(result.numTokens);
+    context.metrics?.meters.keyTokens(key).prompt.inc(result.numTokens);
     return result;
   } catch (error) {
     context.metrics?.refused(error);
