@@ -10,6 +10,7 @@ import { addEngineFlags, withModelDirectory } from "./flags.js";
 import type { LatencyFlags } from "./latency.js";
 import type { SpeculationFlags } from "./speculation.js";
 import { PROMPT_KINDS } from "./prompt-kinds.js";
+import type { PrefixFlags } from "./prefix.js";
 import type { StartupFlags } from "./startup.js";
 import type { ThroughputFlags } from "./throughput.js";
 
@@ -31,6 +32,24 @@ export function latencyBenchCommand(): Command {
     const { runLatencyBench } = await import("./latency.js");
     const located = await withModelDirectory(flags);
     await writeJson(flags.outputJson, await runLatencyBench(located, print));
+  });
+}
+
+/** `octavo bench prefix`. */
+export function prefixBenchCommand(): Command {
+  const command = new Command("prefix")
+    .description(
+      "the first token of a prompt whose beginning is cached, against the same cold, in turn and in process",
+    )
+    .option("--prefix-len <n>", "tokens in common", atLeast(1), 1000)
+    .option("--suffix-len <n>", "tokens after them", atLeast(1), 16)
+    .option("--num-iters <n>", "measured iterations", atLeast(1), 5)
+    .option("--num-iters-warmup <n>", "iterations before", integer(0), 1);
+  addEngineFlags(command, ["enable-prefix-caching"]);
+  return command.action(async (flags: PrefixFlags) => {
+    const { runPrefixBench } = await import("./prefix.js");
+    const located = await withModelDirectory(flags);
+    await writeJson(flags.outputJson, await runPrefixBench(located, print));
   });
 }
 

@@ -17,8 +17,12 @@ export interface EngineBenchFlags extends Record<string, unknown> {
 /**
  * --model, --seed, --output-json, and those flags of `octavo serve` that configure the engine rather than HTTP. The prefix
  * cache is off unless asked for, as in vLLM's benches: an iteration would find the prompts of the one before it.
+ * @param without names of those that this bench decides itself
  */
-export function addEngineFlags(command: Command): void {
+export function addEngineFlags(
+  command: Command,
+  without: readonly string[] = [],
+): void {
   command
     .option(
       "--model <model>",
@@ -34,7 +38,8 @@ export function addEngineFlags(command: Command): void {
     .option("--output-json <file>", "also write the figures as JSON");
   const names = Object.keys(ENGINE_DEFAULTS);
   const flags = SERVE_FLAGS.filter(
-    ({ name }) => names.includes(camelCase(name)) && name !== "seed",
+    ({ name }) =>
+      names.includes(camelCase(name)) && ![...without, "seed"].includes(name),
   );
   addFlags(
     command,

@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import {
   latencyBenchCommand,
   speculationBenchCommand,
+  prefixBenchCommand,
   startupBenchCommand,
   throughputBenchCommand,
 } from "../../bench/engine/command.js";
@@ -29,6 +30,7 @@ export function benchCommand(): Command {
     });
   bench.addCommand(serveBenchCommand());
   bench.addCommand(latencyBenchCommand());
+  bench.addCommand(prefixBenchCommand());
   bench.addCommand(throughputBenchCommand());
   bench.addCommand(speculationBenchCommand());
   bench.addCommand(startupBenchCommand());

@@ -4,10 +4,12 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   latencyBenchCommand,
+  prefixBenchCommand,
   throughputBenchCommand,
 } from "../../bench/engine/command.js";
 import { InProcessEngine } from "../../bench/engine/in-process.js";
 import type { LatencyResult } from "../../bench/engine/latency.js";
+import type { PrefixResult } from "../../bench/engine/prefix.js";
 import type { ThroughputResult } from "../../bench/engine/throughput.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import {
@@ -100,6 +102,28 @@ describe("octavo bench latency", () => {
     ).rejects.toThrow(
       "--model: expected a model directory or a hub name (OWNER/NAME), got none",
     );
+  });
+});
+
+describe("octavo bench prefix", () => {
+  it("sets a cached prefix against a cold one", async () => {
+    const result = await bench<PrefixResult>(
+      prefixBenchCommand(),
+      "--prefix-len 100 --suffix-len 5 --num-iters 3 --num-iters-warmup 1 --seed 3",
+    );
+    expect(result.cold_ttfts).toHaveLength(3);
+    expect(result.cached_ttfts).toHaveLength(3);
+    expect(result.computed_tokens).toBe(9);
+    const { median_cold_ttft: cold, median_cached_ttft: cached } = result;
+    expect(result.cached_share).toBeCloseTo(cached / cold, 12);
+  });
+
+  it.each([
+    ["--prefix-len 0", /at least 1/],
+    ["--prefix-len 128", /longer than the model's 128 tokens/],
+    ["--enable-prefix-caching", /unknown option '--enable-prefix-caching'/],
+  ])("refuses %s", async (args, message) => {
+    await expect(bench(prefixBenchCommand(), args)).rejects.toThrow(message);
   });
 });
 
