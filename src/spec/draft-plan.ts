@@ -1,3 +1,5 @@
+import { MAX_SPECULATIVE_TOKENS } from "../core/speculative-config.js";
+
 /** Sequences that could be drafted for: structures of arrays, `count` of each. */
 export interface DraftCandidates {
   count: number;
@@ -46,9 +48,9 @@ export function planDrafts(
   const { count } = candidates;
   const room = costs.mostRows - numSeqs;
   let best = (MARGIN * numSeqs) / costs.plain;
-  let bestPrice = 0;
+  let bestPrice = -1;
   let bestLongest = 0;
-  for (const price of PRICES) {
+  for (let price = 0; price < PRICES.length; price++) {
     const longest = Math.floor(room / numWorth(candidates, price));
     const { rows, tokens } = atPrice(candidates, price, longest);
     if (rows === 0) continue;
@@ -60,8 +62,8 @@ export function planDrafts(
   }
   for (let i = 0; i < count; i++)
     out[i] =
-      bestPrice > 0 ? lengthAt(candidates, i, bestPrice, bestLongest) : 0;
-  return bestPrice > 0;
+      bestPrice >= 0 ? lengthAt(candidates, i, bestPrice, bestLongest) : 0;
+  return bestPrice >= 0;
 }
 
 const sums = { rows: 0, tokens: 0 };
@@ -73,7 +75,11 @@ function numWorth(
 ): number {
   let worth = 0;
   for (let i = 0; i < count; i++)
-    if ((acceptance[i] as number) >= price && (limit[i] as number) > 0) worth++;
+    if (
+      (LENGTHS[rowOf(price, acceptance[i] as number)] as number) > 0 &&
+      (limit[i] as number) > 0
+    )
+      worth++;
   return Math.max(1, worth);
 }
 
@@ -91,7 +97,12 @@ function atPrice(
     const reach = candidates.reach[i] as number;
     sums.rows += reach * length;
     sums.tokens +=
-      reach * expectedAccepted(candidates.acceptance[i] as number, length);
+      reach *
+      (ACCEPTED[
+        gradeOf(candidates.acceptance[i] as number) *
+          (MAX_SPECULATIVE_TOKENS + 1) +
+          length
+      ] as number);
   }
   return sums;
 }
@@ -102,12 +113,47 @@ function lengthAt(
   price: number,
   longest: number,
 ): number {
-  const a = acceptance[i] as number;
   const most = Math.min(limit[i] as number, longest);
-  if (a >= 1) return most;
-  if (a < price) return 0;
-  return Math.min(most, Math.floor(Math.log(price) / Math.log(a) + 1e-9));
+  const worth = LENGTHS[rowOf(price, acceptance[i] as number)] as number;
+  return Math.min(most, worth);
 }
+
+/*
+ * A plan is made in each step, for each price and each candidate: logarithms and powers come from tables, by the
+ * acceptance in steps of 1 / (GRADES - 1).
+ */
+const GRADES = 128;
+
+function gradeOf(acceptance: number): number {
+  return Math.round(acceptance * (GRADES - 1));
+}
+
+/** Index into LENGTHS, of the price by its place in PRICES. */
+function rowOf(price: number, acceptance: number): number {
+  return price * GRADES + gradeOf(acceptance);
+}
+
+/** Int32 [PRICES.length * GRADES] drafts worth the price. */
+const LENGTHS = Int32Array.from(
+  { length: PRICES.length * GRADES },
+  (_, row) => {
+    const a = (row % GRADES) / (GRADES - 1);
+    const price = PRICES[Math.floor(row / GRADES)] as number;
+    if (a >= 1) return MAX_SPECULATIVE_TOKENS;
+    if (a < price) return 0;
+    return Math.floor(Math.log(price) / Math.log(a) + 1e-9);
+  },
+);
+
+/** Float64 [GRADES * (MAX_SPECULATIVE_TOKENS + 1)] drafts accepted, by their number. */
+const ACCEPTED = Float64Array.from(
+  { length: GRADES * (MAX_SPECULATIVE_TOKENS + 1) },
+  (_, row) => {
+    const length = row % (MAX_SPECULATIVE_TOKENS + 1);
+    const grade = Math.floor(row / (MAX_SPECULATIVE_TOKENS + 1));
+    return expectedAccepted(grade / (GRADES - 1), length);
+  },
+);
 
 /** Drafts accepted of `length`, where each is right with probability `a` when those before it are. */
 export function expectedAccepted(a: number, length: number): number {

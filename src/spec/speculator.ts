@@ -30,8 +30,10 @@ export interface RunningSequences {
   at(i: number): Sequence;
 }
 
-/** Share of the time that a drafter which costs time may spend on finding out whether it would pay. */
+/** Share of the time that may be spent on finding out whether drafts would pay. */
 const PROBING = 0.005;
+/** Seconds of it that can be saved up. */
+const MOST_CREDIT = 0.001;
 
 /**
  * Decides, before each step, for which sequences how many drafts are verified in it.
@@ -53,7 +55,7 @@ export class Speculator {
   /** Int32 [maxNumSeqs] */
   private readonly lengths: Int32Array;
   private waits = false;
-  /** Seconds that may be spent on a probe; what one took. */
+  /** Seconds that may be spent on looking ahead; what asking a costly drafter took. */
   private credit = 0;
   private probeSeconds = 0;
 
@@ -116,18 +118,25 @@ export class Speculator {
 
   /** While a step without drafts computes that was scheduled ahead: whether the one after it should have some. */
   lookAhead(running: RunningSequences): void {
-    const numSeqs = this.collect(running, 1);
+    const { adaptive } = this.options.config;
     this.waits = false;
+    // Where it has not paid lately, looking may cost no more than a small share of the time.
+    if (adaptive && this.credit < 0) return;
+    const start = performance.now();
+    const numSeqs = this.collect(running, 1);
     if (this.eligible.count === 0) return;
-    if (!this.options.config.adaptive) this.waits = true;
+    if (!adaptive) this.waits = true;
     else if (this.isCostly) this.waits = this.weighProbes(numSeqs);
     else this.waits = this.weighForecasts(numSeqs);
+    const left = this.credit - (performance.now() - start) / 1e3;
+    this.credit = this.waits ? Math.max(0, left) : left;
   }
 
   /** A step that did nothing but decode took `seconds`. */
   noteStep(kind: StepKind, rows: number, seconds: number): void {
     this.controller.noteStep(kind, rows, seconds);
-    this.credit += PROBING * seconds;
+    const most = Math.max(MOST_CREDIT, 2 * this.probeSeconds);
+    this.credit = Math.min(this.credit + PROBING * seconds, most);
   }
 
   /** The drafts of a sequence were compared: see SchedulerReport.verified. */
@@ -243,7 +252,6 @@ export class Speculator {
       const start = performance.now();
       this.renewForecasts();
       this.probeSeconds = (performance.now() - start) / 1e3;
-      this.credit = 0;
     }
     return false;
   }
