@@ -224,6 +224,9 @@ describe.runIf(built && hasShared)("cuda-sim's memory", () => {
     await expect(open("tiny-llama3", { kvCacheDtype: "f32" })).rejects.toThrow(
       "spec.kvCacheDtype: expected a type that cuda-sim has kernels for",
     );
+    await expect(
+      open("tiny-llama3", { cpuActivations: "int8" }),
+    ).rejects.toThrow("--cpu-activations int8: expected auto on cuda-sim");
     await expect(open("tiny-llama3", { dtype: "float32" })).rejects.toThrow(
       "--dtype float32: cuda-sim computes in float16.",
     );
