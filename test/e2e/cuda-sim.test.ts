@@ -15,6 +15,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import type { EngineConfig } from "../../src/core/config.js";
+import { parseSpeculativeConfig } from "../../src/core/speculative-config.js";
 import type { FromEngine } from "../../src/engine/messages.js";
 import { graphRows } from "../../src/engine/graph-rows.js";
 import { prepareModel } from "../../src/engine/prepare-model.js";
@@ -218,6 +219,39 @@ describe.runIf(built && hasShared)("cuda-sim's memory", () => {
     expect(memory.graphs.seconds).toBeGreaterThan(0);
     const eager = await started({ maxNumSeqs: 12, enforceEager: true });
     expect(eager.memory.graphs.count).toBe(0);
+  });
+
+  it("verifies drafts: the output is plain decoding's", async () => {
+    const requests = randomRequests(8, 512, 60, 20, 5);
+    const config: Partial<EngineConfig> = {
+      device: "cuda-sim",
+      maxModelLen: 128,
+      maxNumSeqs: 4,
+      maxNumBatchedTokens: 128,
+      numGpuBlocksOverride: 40,
+    };
+    const plain = await openEngine(STORIES, config);
+    plain.run(requests, 3);
+    plain.close();
+    const drafted = await openEngine(STORIES, {
+      ...config,
+      speculativeConfig: parseSpeculativeConfig({
+        method: "suffix",
+        num_speculative_tokens: 6,
+        suffix_decoding_max_spec_factor: 4,
+        adaptive: false,
+      }),
+    });
+    // The second time the drafter remembers what came the first time.
+    for (const _ of [1, 2]) drafted.run(requests, 3);
+    drafted.close();
+    expect(drafted.stats?.speculation?.numAcceptedTokens).toBeGreaterThan(40);
+    for (const [key, { tokens }] of plain.outcomes)
+      expect([key, ...(drafted.outcomes.get(key)?.tokens ?? [])]).toEqual([
+        key,
+        ...tokens,
+        ...tokens,
+      ]);
   });
 
   it("refuses pages and activations that it has no kernels for", async () => {
