@@ -78,6 +78,7 @@ const WORDS =
   "apple river stone window garden silver morning paper yellow mountain table bridge cloud winter letter candle forest music water summer orange house".split(
     " ",
   );
+const TRAITS = ["brave", "small", "old", "happy", "clever", "lonely", "quiet"];
 const HEROES = ["fox", "cat", "bear", "robot", "girl", "boy", "bird", "dragon"];
 
 function pick<T>(random: Random, list: readonly T[]): T {
@@ -101,5 +102,7 @@ const QUESTIONS: Record<
     const age = random.integer(5, 90);
     return `Write the name, age and city as JSON: ${name} is ${age} years old and works in ${pick(random, CITIES)}.`;
   },
-  chat: (random) => `Tell me a short story about a ${pick(random, HEROES)}.`,
+  // Hardly ever the same one twice in a run: recent outputs would have the answer.
+  chat: (random) =>
+    `Tell me a short story about a ${pick(random, TRAITS)} ${pick(random, HEROES)} called ${pick(random, NAMES)} in ${pick(random, CITIES)}.`,
 };
