@@ -32,6 +32,8 @@ export interface RunningSequences {
 
 /** Share of the time that may be spent on finding out whether drafts would pay. */
 const PROBING = 0.005;
+/** Seconds a look of a drafter that costs nothing is charged with at most: the first ones find their code cold. */
+const MOST_CHARGE = 0.0001;
 /** Seconds of it that can be saved up. */
 const MOST_CREDIT = 0.001;
 
@@ -128,7 +130,9 @@ export class Speculator {
     if (!adaptive) this.waits = true;
     else if (this.isCostly) this.waits = this.weighProbes(numSeqs);
     else this.waits = this.weighForecasts(numSeqs);
-    const left = this.credit - (performance.now() - start) / 1e3;
+    const took = (performance.now() - start) / 1e3;
+    const left =
+      this.credit - (this.isCostly ? took : Math.min(took, MOST_CHARGE));
     this.credit = this.waits ? Math.max(0, left) : left;
   }
 
