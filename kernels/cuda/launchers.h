@@ -8,6 +8,7 @@
 
 #include "attention_plan.h"
 #include "int4_tiles.h"
+#include "linear_plan.h"
 #include "sample.h"
 #include "types.h"
 
@@ -92,7 +93,8 @@ struct LinearWorkspace {
   float* partials;    // [linearPartials(rows, N, K)]
   int32_t* counters;  // [linearCounters(N)], zero before the first call
 };
-int64_t linearPartials(int rows, int n, int k);  // n, k: padded
+// The most that any tile takes; n, k: padded.
+int64_t linearPartials(int rows, int n, int k);
 int linearCounters(int n);
 // The number of segments that K is cut in: a function of the weight's shape alone.
 int linearSegments(int n, int k);
@@ -121,11 +123,13 @@ struct Int4Weight {
   int n, k, groupSize;  // padded
 };
 template <class Out>
-int linearInt4(const LinearCall<Half, Out>& call, const Int4Weight& weight, Stream stream);
+int linearInt4(const LinearCall<Half, Out>& call, const Int4Weight& weight, Stream stream,
+               const LinearTile& tile = {});
 
 // weight [n, k] row-major, k a multiple of 8.
 template <class T, class Out>
-int linearDense(const LinearCall<T, Out>& call, const T* weight, int n, int k, Stream stream);
+int linearDense(const LinearCall<T, Out>& call, const T* weight, int n, int k, Stream stream,
+                const LinearTile& tile = {});
 
 // Rows [firstColumn, firstColumn + columns) of the weight as fp16, out [columns, k]; multiples of 64.
 int dequantizeInt4(const Int4Weight& weight, int firstColumn, int columns, Half* out, Stream stream);

@@ -4,8 +4,8 @@
 // the floor of an H200 and 1.37 ms of an A6000 up to about 150 rows. Expected share of the floor: 85 % on
 // H200, 90 % on A6000 at 1 to 16 rows. No GPU has confirmed these yet.
 //
-// Tile: 128 columns x 64 inputs, 16 KB of weights a stage; four stages (72 KB at 16 rows), three at 128 rows
-// (96 KB, the most that an SM of A6000 takes). Weight rows are [n][k] as checkpoints have them: an
+// Tile: 64 or 128 columns x 64 inputs, 16 KB of weights a stage at 128; four stages (72 KB at 16 rows), three
+// at 128 rows (96 KB, the most that an SM of A6000 takes). Weight rows are [n][k] as checkpoints have them: an
 // untransposed matrix load gives the B fragments.
 #include "linear.h"
 
@@ -20,14 +20,14 @@ struct DenseWeight {
 
 template <class T>
 struct DenseOperandOf {
-  template <int kBM>
+  template <int kBM, int kBN>
   struct Operand {
     using Type = T;
     static constexpr int kBK = 64;
     static constexpr int kStages = kBM < 128 ? 4 : 3;
     static constexpr int kChunks = kBK / 8;
 
-    static constexpr int kMostStageBytes = kTileN * kBK * 2;
+    static constexpr int kMostStageBytes = kBN * kBK * 2;
 
     const T* data;
     int n, k;
@@ -42,8 +42,8 @@ struct DenseOperandOf {
 
     // stage [128 columns][kBK], swizzled
     DEVICE_MEMBER void load(unsigned char* stage, int k0, int threads) const {
-      for (int i = threadX(); i < kTileN * kChunks; i += threads) {
-        const int r = i / kChunks, chunk = i % kChunks, column = blockX() * kTileN + r, at = k0 + chunk * 8;
+      for (int i = threadX(); i < kBN * kChunks; i += threads) {
+        const int r = i / kChunks, chunk = i % kChunks, column = blockX() * kBN + r, at = k0 + chunk * 8;
         const bool valid = column < n && at < k;
         copyAsync16Once(stage + swizzled(r, chunk, kChunks),
                         valid ? data + static_cast<int64_t>(column) * k + at : data, valid);
@@ -67,14 +67,20 @@ struct DenseOperandOf {
 }  // namespace
 
 template <class T, class Out>
-int linearDense(const LinearCall<T, Out>& call, const T* weight, int n, int k, Stream stream) {
+int linearDense(const LinearCall<T, Out>& call, const T* weight, int n, int k, Stream stream,
+                const LinearTile& tile) {
   if (k % 8) return kInvalidShape;
-  return launchPlanned<DenseOperandOf<T>::template Operand>(call, DenseWeight<T>{weight, n, k}, n, k, stream);
+  return launchTile<DenseOperandOf<T>::template Operand>(call, DenseWeight<T>{weight, n, k}, n, k, tile,
+                                                         stream);
 }
 
-template int linearDense<Half, Half>(const LinearCall<Half, Half>&, const Half*, int, int, Stream);
-template int linearDense<Half, float>(const LinearCall<Half, float>&, const Half*, int, int, Stream);
-template int linearDense<Bf16, Bf16>(const LinearCall<Bf16, Bf16>&, const Bf16*, int, int, Stream);
-template int linearDense<Bf16, float>(const LinearCall<Bf16, float>&, const Bf16*, int, int, Stream);
+template int linearDense<Half, Half>(const LinearCall<Half, Half>&, const Half*, int, int, Stream,
+                                     const LinearTile&);
+template int linearDense<Half, float>(const LinearCall<Half, float>&, const Half*, int, int, Stream,
+                                     const LinearTile&);
+template int linearDense<Bf16, Bf16>(const LinearCall<Bf16, Bf16>&, const Bf16*, int, int, Stream,
+                                     const LinearTile&);
+template int linearDense<Bf16, float>(const LinearCall<Bf16, float>&, const Bf16*, int, int, Stream,
+                                     const LinearTile&);
 
 }  // namespace octavo::cuda

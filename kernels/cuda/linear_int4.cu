@@ -6,7 +6,7 @@
 // rate). Expected share of the floor: 75 % on H200, 85 % on A6000 at 1 to 16 rows. No GPU has confirmed these
 // yet.
 //
-// Tile: 128 columns so that a split over K of 512 blocks keeps every SM loading; 128 inputs a step at 16 and
+// Tile: 128 columns so that a split over K of 512 blocks keeps every SM loading, or 64 for twice as many; 128 inputs a step at 16 and
 // 32 rows (8 KB of codes in one stage, three stages: 38 KB, two blocks on an SM of A6000), 64 at 64 and 128
 // rows, where activations fill the stages. A lane's 16 bytes of codes are its fragments as they come; the
 // scales of a group travel with the stage.
@@ -16,13 +16,14 @@
 namespace octavo::cuda {
 namespace {
 
-template <int kBM>
+template <int kBM, int kBN>
 struct Int4Operand {
   using Type = Half;
   static constexpr int kBK = kBM <= 32 ? 128 : 64;
   static constexpr int kStages = kBM <= 32 ? 3 : 4;
-  static constexpr int kCodeBytes = kBK * kTileN / 2;
-  static constexpr int kScaleBytes = kTileN * 2, kZeroBytes = kTileN;  // of one group
+  static constexpr int kSlabs = kBN / kInt4Slab;
+  static constexpr int kCodeBytes = kBK * kBN / 2;
+  static constexpr int kScaleBytes = kBN * 2, kZeroBytes = kBN;  // of one group
 
   static constexpr int kMostStageBytes = kCodeBytes + kBK / 32 * (kScaleBytes + kZeroBytes);
 
@@ -48,19 +49,19 @@ struct Int4Operand {
     Int4Groups groups;
   };
 
-  // stage: codes [kBK/16][2 slabs][32] Words4, then scales [groups][128], then zeros [groups][128].
+  // stage: codes [kBK/16][kSlabs][32] Words4, then scales [groups][kBN], then zeros [groups][kBN].
   DEVICE_MEMBER void load(unsigned char* stage, int k0, int threads) const {
     const int64_t slabs = n / kInt4Slab;
-    constexpr int kWordsPerTile = kTileN / kInt4Slab * kWarpSize;
+    constexpr int kWordsPerTile = kSlabs * kWarpSize;
     for (int i = threadX(); i < kCodeBytes / 16; i += threads) {
       const int64_t tile = k0 / 16 + i / kWordsPerTile;
-      copyAsync16Once(stage + i * 16, codes + (tile * slabs + blockX() * 2) * kWarpSize + i % kWordsPerTile,
+      copyAsync16Once(stage + i * 16, codes + (tile * slabs + blockX() * kSlabs) * kWarpSize + i % kWordsPerTile,
                       true);
     }
     constexpr int kScaleCopies = kScaleBytes / 16, kZeroCopies = kZeroBytes / 16;
     for (int i = threadX(); i < groupsPerStage * (kScaleCopies + kZeroCopies); i += threads) {
       const int group = i / (kScaleCopies + kZeroCopies), part = i % (kScaleCopies + kZeroCopies);
-      const int64_t column = ((k0 / groupSize + group) * slabs + blockX() * 2) * kInt4Slab;
+      const int64_t column = ((k0 / groupSize + group) * slabs + blockX() * kSlabs) * kInt4Slab;
       unsigned char* to = stage + kCodeBytes;
       if (part < kScaleCopies) {
         copyAsync16Once(to + group * kScaleBytes + part * 16, scales + column + part * 8, true);
@@ -73,7 +74,7 @@ struct Int4Operand {
 
   DEVICE_MEMBER void begin(State& state, const unsigned char* stage, int kk, int warpN) const {
     const int lane = laneOf(threadX());
-    state.codes = reinterpret_cast<const Words4*>(stage)[(kk * 2 + warpN) * kWarpSize + lane];
+    state.codes = reinterpret_cast<const Words4*>(stage)[(kk * kSlabs + warpN) * kWarpSize + lane];
     if (kk * 16 % groupSize && kk > 0) return;  // still the same group
     const int column = warpN * kInt4Slab + (lane >> 2) * 8, group = kk * 16 / groupSize;
     const unsigned char* at = stage + kCodeBytes;
@@ -91,12 +92,15 @@ struct Int4Operand {
 }  // namespace
 
 template <class Out>
-int linearInt4(const LinearCall<Half, Out>& call, const Int4Weight& weight, Stream stream) {
+int linearInt4(const LinearCall<Half, Out>& call, const Int4Weight& weight, Stream stream,
+               const LinearTile& tile) {
   if (weight.n % kInt4PadN || weight.k % kInt4PadK) return kInvalidShape;
-  return launchPlanned<Int4Operand>(call, weight, weight.n, weight.k, stream);
+  return launchTile<Int4Operand>(call, weight, weight.n, weight.k, tile, stream);
 }
 
-template int linearInt4<Half>(const LinearCall<Half, Half>&, const Int4Weight&, Stream);
-template int linearInt4<float>(const LinearCall<Half, float>&, const Int4Weight&, Stream);
+template int linearInt4<Half>(const LinearCall<Half, Half>&, const Int4Weight&, Stream,
+                              const LinearTile&);
+template int linearInt4<float>(const LinearCall<Half, float>&, const Int4Weight&, Stream,
+                              const LinearTile&);
 
 }  // namespace octavo::cuda

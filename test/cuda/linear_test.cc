@@ -111,14 +111,15 @@ struct Workspace {
 // Runs linearInt4 on rows [0, rows) of in; out starts as `residual`.
 template <class Out>
 std::vector<Out> runInt4(const PackedOnDevice& packed, const std::vector<Half>& in, int rows, int k,
-                         int outWidth, LinearEpilogue epilogue, const std::vector<Out>& before) {
+                         int outWidth, LinearEpilogue epilogue, const std::vector<Out>& before,
+                         const LinearTile& tile = {}) {
   Buffer<Half> dIn(std::vector<Half>(in.begin(), in.begin() + static_cast<size_t>(rows) * k));
   Buffer<Out> out(before);
   Workspace workspace(rows, packed.shape.n, packed.shape.k);
   const int64_t stride = static_cast<int64_t>(before.size()) / rows;
   run(linearInt4<Out>(
       {dIn.data(), k, out.data(), stride, rows, k, outWidth, packed.bias->data(), epilogue, workspace.get()},
-      packed.weight, nullptr));
+      packed.weight, nullptr, tile));
   workspace.checkCountersZero();
   return out.host();
 }
@@ -291,7 +292,7 @@ Bf16 narrow<Bf16>(float x) {
 
 template <class T, class Out>
 std::vector<Out> runDense(const std::vector<T>& in, const std::vector<T>& w, int rows, int n, int k,
-                          const T* bias) {
+                          const T* bias, const LinearTile& tile = {}) {
   Buffer<T> dIn(std::vector<T>(in.begin(), in.begin() + static_cast<size_t>(rows) * k)), dW(w);
   Buffer<T> dBias(bias ? std::vector<T>(bias, bias + n) : std::vector<T>());
   const int stride = (n + 7) / 8 * 8;
@@ -299,7 +300,7 @@ std::vector<Out> runDense(const std::vector<T>& in, const std::vector<T>& w, int
   Workspace workspace(rows, n, k);
   run(linearDense<T, Out>({dIn.data(), k, out.data(), stride, rows, k, n, bias ? dBias.data() : nullptr,
                            LinearEpilogue::None, workspace.get()},
-                          dW.data(), n, k, nullptr));
+                          dW.data(), n, k, nullptr, tile));
   workspace.checkCountersZero();
   std::vector<Out> rowsOnly;
   const auto got = out.host();
@@ -346,6 +347,87 @@ TEST(dense_linear_is_batch_invariant) {
   for (const int rows : {1, 7, 17, 40, 65, 128}) {
     const auto some = runDense<Half, float>(in, w, rows, n, k, nullptr);
     CHECK(std::memcmp(some.data(), all.data(), some.size() * 4) == 0, "%d rows differ", rows);
+  }
+}
+
+// Bounds of the ranges of rows that a tile is chosen for, and what lies just beyond and within.
+constexpr int kTileRows[] = {1, 16, 17, 32, 33, 64, 65, 128, 130};
+
+// What a caller may choose among changes nothing but time: each tile, at every number of rows that it takes,
+// gives the bits of the default one at 130 rows. Orders of blocks change from tile to tile.
+template <class Run>
+void checkEveryTile(int n, int k, const Run& runWith) {
+  CHECK(linearSegments(n, k) > 1, "n %d k %d: nothing to split", n, k);
+  const std::vector<float> all = runWith(130, LinearTile{});
+  for (int i = 0; i < kNumLinearTiles; ++i) {
+#if !defined(__CUDACC__)
+    sim::options().seed = static_cast<uint32_t>(i);
+    sim::options().residentBlocks = i % 3;
+#endif
+    for (const int rows : kTileRows) {
+      if (!tileFits(kLinearTiles[i], rows, n, k)) continue;
+      const std::vector<float> some = runWith(rows, kLinearTiles[i]);
+      CHECK(std::memcmp(some.data(), all.data(), some.size() * sizeof(float)) == 0,
+            "%d rows by tile %s differ from the default's", rows, linearTileName(i));
+    }
+  }
+}
+
+TEST(int4_linear_every_tile_gives_the_same_bits) {
+  const Checkpoint checkpoint(LinearScheme::AwqInt4, 768, {136}, 64, true, true, false);
+  const PackedOnDevice packed(checkpoint);
+  const auto in = randomHalves(static_cast<size_t>(130) * 768);
+  checkEveryTile(packed.shape.n, packed.shape.k, [&](int rows, const LinearTile& tile) {
+    return runInt4<float>(packed, in, rows, 768, 136, LinearEpilogue::None, nans<float>(rows * 136), tile);
+  });
+}
+
+TEST(int4_linear_every_tile_does_silu_mul) {
+  const Checkpoint checkpoint(LinearScheme::GptqInt4, 512, {72, 72}, 32, true, true, true);
+  const PackedOnDevice packed(checkpoint);
+  const auto in = randomHalves(static_cast<size_t>(130) * 512);
+  checkEveryTile(packed.shape.n, packed.shape.k, [&](int rows, const LinearTile& tile) {
+    return runInt4<float>(packed, in, rows, 512, 72, LinearEpilogue::SiluMul, nans<float>(rows * 72), tile);
+  });
+}
+
+TEST(dense_linear_every_tile_gives_the_same_bits) {
+  const int n = 72, k = 776;
+  const auto in = randomHalves(static_cast<size_t>(130) * k), w = randomHalves(static_cast<size_t>(n) * k);
+  checkEveryTile(n, k, [&](int rows, const LinearTile& tile) {
+    return runDense<Half, float>(in, w, rows, n, k, nullptr, tile);
+  });
+}
+
+TEST(linear_tiles_refuse_what_they_do_not_fit) {
+  const int n = 72, k = 776;
+  const std::vector<Half> in = randomHalves(static_cast<size_t>(130) * k);
+  Buffer<Half> dIn(in), w(randomHalves(static_cast<size_t>(n) * k)), out(static_cast<size_t>(130) * n);
+  Workspace workspace(128, n, k);
+  const LinearCall<Half, Half> call{dIn.data(), k, out.data(), n, 130, k, n, nullptr, LinearEpilogue::None,
+                                    workspace.get()};
+  const LinearTile split{64, 64, true};
+  CHECK((linearDense<Half, Half>(call, w.data(), n, k, nullptr, split) == kInvalidShape), "%s",
+        "130 rows were split");
+  CHECK(!tileFits(split, 1, n, 256) && tileFits(split, 1, n, k), "%s", "one segment is no split");
+  CHECK(linearTileName(-1) == nullptr && linearTileName(kNumLinearTiles) == nullptr, "%s", "no such tile");
+}
+
+TEST(linear_tiles_to_time_at_each_number_of_rows) {
+  for (const int n : {128, 4096, 28672, 128256}) {
+    for (const int rows : {1, 16, 32, 64, 128, 256, 2048}) {
+      int candidates = 0;
+      bool hasDefault = false;
+      const LinearTile chosen = defaultTile(rows, n, 4096);
+      for (const LinearTile& tile : kLinearTiles) {
+        if (!tileIsCandidate(tile, rows, n, 4096)) continue;
+        ++candidates;
+        hasDefault = hasDefault || (tile.rows == chosen.rows && tile.columns == chosen.columns &&
+                                    tile.split == chosen.split);
+      }
+      CHECK(hasDefault && candidates >= 2 && candidates <= 14, "n %d rows %d: %d candidates", n, rows,
+            candidates);
+    }
   }
 }
 
