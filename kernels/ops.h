@@ -43,6 +43,15 @@ struct Dense;    // a backend's own form of a dense vector or matrix (norm weigh
 struct LinearShape {
   int64_t n, k;
   int32_t siluMulPairs;
+  int32_t groupSize;  // of INT4 weights; 0: dense
+  int32_t maxRows;    // most rows of one call
+};
+
+// The tile (Ops::tileName) of one shape's calls of up to `mostRows` rows.
+struct TileChoice {
+  int32_t linear;  // index of OpenOptions::linears
+  int32_t mostRows;
+  int32_t tile;
 };
 
 // What attention layers may differ in.
@@ -65,6 +74,12 @@ struct OpenOptions {
   int32_t numAttentions;
   // 1: reference and cpu round the inputs of INT4 linears to 8 bits (int8_activations.h).
   int32_t int8Activations;
+  // For each linear by ascending rows; the backend's own choice where there is none. Valid during the call.
+  const TileChoice* tiles;
+  int32_t numTiles;
+  // 1: a matmul library (Ops::matmulLibrary) may compute calls of many rows. Its order of reduction depends
+  // on their number.
+  int32_t useMatmulLibrary;
 };
 
 // A tensor in host memory (usually a mapped file: may be unaligned for its type, valid until the context
@@ -349,6 +364,7 @@ struct DeviceDescription {
   char isa[32];                      // "sm_90"
   char driver[64];                   // version
   uint64_t totalMemory, freeMemory;  // bytes
+  int32_t measurable;                // 1: timeLinear tells the device's time; 0: a simulator's
 };
 
 struct Ops {
@@ -416,6 +432,22 @@ struct Ops {
   // Whether a captured sample() computes rows with these parameters (host memory). A backend with graphs has
   // it.
   int (*sampleInGraph)(const SampleArgs* host);
+
+  // Tiles: ways to compute a linear that differ in time and not in a bit of the result, but for the matmul
+  // library's, which is one of them. All null: a backend with one way.
+  //
+  // The tile's name, null beyond the last. A change of names or order raises tileRevision, as does one that
+  // makes earlier measurements worthless.
+  const char* (*tileName)(int32_t tile);
+  int32_t tileRevision;
+  // Whether the context's linear of that index has the tile for calls of that many rows, worth measuring.
+  int (*isTileCandidate)(const Context*, int32_t linear, int32_t rows, int32_t tile);
+  // Microseconds of one call among others like it, on made-up weights that no cache holds. The first call
+  // takes memory for them until the context closes. Waits.
+  int (*timeLinear)(Context*, int32_t linear, int32_t rows, int32_t tile, double* microseconds);
+  // The version of the library that OpenOptions::useMatmulLibrary would use; non-zero: `text` says why there
+  // is none.
+  int (*matmulLibrary)(char* text, size_t textSize);
 
   DType kvDefault;                      // KV page type when none is asked for
   int (*setKvDType)(Context*, DType);   // before the first op; non-zero: this backend has no kernels for it

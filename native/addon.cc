@@ -8,6 +8,7 @@
 #include "addon_bench.h"
 #include "addon_guard.h"
 #include "addon_quantize.h"
+#include "addon_tuner.h"
 #include "arena.h"
 #include "backend.h"
 #include "check.h"
@@ -164,6 +165,7 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
     result.Set("driver", Napi::String::New(env, device.driver));
     result.Set("hostMemory", Napi::Boolean::New(env, device.hostMemory));
     result.Set("graphs", Napi::Boolean::New(env, device.graphs));
+    result.Set("tunes", Napi::Boolean::New(env, device.tunes));
     result.Set("activationBytes", Napi::Number::New(env, device.activationBytes));
     result.Set("kvCacheDtype", Napi::String::New(env, device.kvCacheDtype == DType::F16 ? "f16" : "f32"));
     return result;
@@ -186,7 +188,8 @@ Napi::Value measureScratch(const Napi::CallbackInfo& info) {
     validateProgram(program);
     const RunnerSizes sizes = readSizes(argument(info, 2, "sizes"));
     validateSizes(sizes);
-    return toNumber(info.Env(), scratchBytes(ops, program, sizes));
+    const bool useMatmulLibrary = argument(info, 3, "useMatmulLibrary").boolean();
+    return toNumber(info.Env(), scratchBytes(ops, program, sizes, useMatmulLibrary));
   });
 }
 
@@ -206,6 +209,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("Runner", RunnerObject::define(env));
   exportBench(env, exports);
   exportQuantize(env, exports);
+  exportTuner(env, exports);
   return exports;
 }
 

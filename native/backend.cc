@@ -104,6 +104,7 @@ DeviceInfo describeDevice(const std::string& device, int32_t threads) {
     info.totalMemory = description.totalMemory;
     info.availableMemory = description.freeMemory;
     info.hostMemory = false;
+    info.tunes = ops.timeLinear != nullptr && description.measurable != 0;
     return info;
   }
   const HostMemory memory = readHostMemory();

@@ -21,7 +21,7 @@ struct DeviceInfo {
   std::string device, description, isa, driver;
   uint64_t totalMemory = 0, availableMemory = 0;
   int32_t threads = 0;
-  bool hostMemory = true, graphs = false;
+  bool hostMemory = true, graphs = false, tunes = false;
   int32_t activationBytes = 4;
   DType kvCacheDtype = DType::F32;
 };

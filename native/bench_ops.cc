@@ -109,7 +109,8 @@ std::unique_ptr<Device> open(const std::string& name, const OpBenchSpec& spec, i
   options.maxSamples = maxRows;
   options.maxContext = std::max({spec.contextLen, maxRows, 1});
   options.vocabSize = std::max(spec.vocabSize, 1);
-  const LinearShape linear{spec.n, spec.k, spec.epilogue == Epilogue::SiluMul};
+  const LinearShape linear{spec.n, spec.k, spec.epilogue == Epilogue::SiluMul,
+                           spec.scheme == "int4" ? spec.groupSize : 0, maxRows};
   const AttentionShape attention{spec.numHeads, spec.numKvHeads, spec.headDim, 0};
   options.linears = &linear;
   options.numLinears = spec.op == "linear";

@@ -70,7 +70,9 @@ Runner::Runner(RunnerSpec spec)
       ops_(findBackend(spec_.device)),
       layout_(makeLayout(spec_.sizes, spec_.program.vocabSize, spec_.keepLogits)),
       privateLayout_(makeLayout(spec_.sizes, spec_.program.vocabSize, false)),
-      checker_(spec_.sizes, spec_.program.vocabSize) {}
+      checker_(spec_.sizes, spec_.program.vocabSize) {
+  Shapes(spec_.program, spec_.sizes, 0).choose(ops_, spec_.tiles);  // only to check them
+}
 
 const char* Runner::state() const {
   switch (lifecycle_) {
@@ -101,7 +103,9 @@ Runner::Slot& Runner::slotAt(int32_t slot, const char* method) {
 }
 
 std::shared_ptr<Device> Runner::openDevice() const {
-  const Shapes shapes(spec_.program, spec_.sizes, spec_.threads, spec_.int8Activations);
+  Shapes shapes(spec_.program, spec_.sizes, spec_.threads,
+                {spec_.int8Activations, spec_.useMatmulLibrary});
+  shapes.choose(ops_, spec_.tiles);
   char error[256] = "";
   Context* context = ops_.open(&shapes.options(), error, sizeof(error));
   if (!context) fail(code::kDevice, "device ", spec_.device, " did not open: ", error);
@@ -137,7 +141,7 @@ MemoryUse Runner::load(const Progress& progress) {
   GraphUse graphs;
   if (ops_.beginCapture) graphs = loaded.step->capture(*loaded.playback, spec_.graphRows);
   // Of a device's own memory; the arenas are the host's.
-  const size_t own = ops_.describe ? scratchBytes(ops_, spec_.program, spec_.sizes)
+  const size_t own = ops_.describe ? scratchBytes(ops_, spec_.program, spec_.sizes, spec_.useMatmulLibrary)
                                    : kNumSlots * (layout_.bytes + privateLayout_.bytes);
   const MemoryUse use{weightBytes(ops_, spec_.program), loaded.playback->kvCacheBytes(),
                       loaded.playback->workspaceBytes() + loaded.step->workspaceBytes() + own, graphs};

@@ -20,6 +20,13 @@ struct RunnerSizes {
   int32_t logitsRows = 0;       // sample rows whose logits are computed at once
 };
 
+// The tile, by name, of calls of up to `mostRows` rows to the linears of one shape (shapes.h, linearName).
+struct TileSpec {
+  std::string shape;
+  int32_t mostRows = 0;
+  std::string tile;
+};
+
 struct RunnerSpec {
   std::string device;
   int32_t threads = 0;  // 0: one per physical core
@@ -32,6 +39,8 @@ struct RunnerSpec {
   uint32_t dummySeed = 0;
   // Rows of the graphs to be captured for decoding, ascending; backends without graphs take no notice.
   std::vector<int32_t> graphRows;
+  std::vector<TileSpec> tiles;  // by ascending rows of each shape; the backend chooses what is left open
+  bool useMatmulLibrary = false;
 };
 
 // Ranges of the sizes, and that they agree with each other.

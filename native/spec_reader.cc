@@ -218,6 +218,10 @@ RunnerSpec readSpec(const Field& field) {
   checkRange(seed, 0, std::numeric_limits<uint32_t>::max(), "spec.dummySeed");
   spec.dummySeed = static_cast<uint32_t>(seed);
   spec.graphRows = field.get("graphRows").int32Array();
+  for (const Field& tile : field.get("tiles").elements())
+    spec.tiles.push_back(
+        {tile.get("shape").string(), tile.get("mostRows").int32(), tile.get("tile").string()});
+  spec.useMatmulLibrary = field.get("useMatmulLibrary").boolean();
   return spec;
 }
 

@@ -17,6 +17,9 @@
 namespace octavo::cuda {
 namespace {
 
+// Rows from which on the matmul library takes over where nothing was measured.
+constexpr int kLibraryRows = 1024, kLibraryRowsHopper = 512;
+
 int describe(DeviceDescription* description, char* reason, size_t reasonSize) {
   gpu::Description device{};
   if (gpu::describe(&device, reason, reasonSize) != 0) return 1;
@@ -25,6 +28,7 @@ int describe(DeviceDescription* description, char* reason, size_t reasonSize) {
   std::snprintf(description->driver, sizeof description->driver, "%s", device.driver);
   description->totalMemory = device.totalMemory;
   description->freeMemory = device.freeMemory;
+  description->measurable = device.measurable ? 1 : 0;
   return 0;
 }
 
@@ -61,12 +65,41 @@ bool takeScratch(CudaContext* context) {
       take(&scratch.attentionCounters, plan.attentionCounters) && take(&scratch.sample, plan.sample) &&
       take(&scratch.plans, plan.plans) &&
       (plan.queries == 0 || (take(&scratch.queries, plan.queries) && take(&scratch.attended, plan.queries)));
+  if (context->library)
+    taken = taken && take(&scratch.library.slice, plan.librarySlice) &&
+            take(&scratch.library.pairs, plan.libraryPairs) &&
+            take(&scratch.library.workspace, plan.libraryWorkspace);
   for (SlotEvents& slot : context->slots) {
     taken = taken && take(&slot.planStaging, plan.plans);
     if (taken) slot.planHost = static_cast<char*>(context->takeHost(plan.plans));
     taken = taken && slot.planHost;
   }
   return taken;
+}
+
+// The matmul library where it is asked for, and the tiles that were chosen; false: the reason is in the
+// context's error.
+bool openLinears(CudaContext* context, const OpenOptions& options, const gpu::Description& device) {
+  context->shapes.assign(options.linears, options.linears + options.numLinears);
+  context->libraryRows = device.major >= 9 ? kLibraryRowsHopper : kLibraryRows;
+  if (options.useMatmulLibrary) {
+    std::string reason;
+    context->library = MatmulLibrary::open(&reason);
+    if (!context->library) return context->fail("matmul library: %s", reason.c_str()) == 0;
+  }
+  for (int i = 0; i < options.numTiles; ++i) {
+    const TileChoice& choice = options.tiles[i];
+    if (choice.linear < 0 || choice.linear >= options.numLinears)
+      return context->fail("tile %d: no linear %d", i, choice.linear) == 0;
+    const LinearShape& shape = options.linears[choice.linear];
+    const int mostRows = std::min(choice.mostRows, shape.maxRows);
+    if (!hasTile(context, shape, mostRows, choice.tile))
+      return context->fail("tile %s: expected one that computes %d rows of %lld x %lld",
+                           tileName(choice.tile) ? tileName(choice.tile) : "?", mostRows,
+                           static_cast<long long>(shape.n), static_cast<long long>(shape.k)) == 0;
+    context->choices.push_back(choice);
+  }
+  return true;
 }
 
 Context* open(const OpenOptions* options, char* error, size_t errorSize) {
@@ -82,7 +115,8 @@ Context* open(const OpenOptions* options, char* error, size_t errorSize) {
   if (status == 0) status = gpu::createStream(&context->copyIn);
   if (status == 0) status = gpu::createStream(&context->copyOut);
   if (status == 0) status = createEvents(context);
-  if (context->check(status, "streams") != 0 || !takeScratch(context)) {
+  if (context->check(status, "streams") != 0 || !openLinears(context, *options, device) ||
+      !takeScratch(context)) {
     std::snprintf(error, errorSize, "%s", context->error);
     delete context;
     return nullptr;
@@ -203,6 +237,11 @@ Ops makeOps() {
   ops.endCapture = endCapture;
   ops.replay = replay;
   ops.sampleInGraph = sampleInGraph;
+  ops.tileName = tileName;
+  ops.tileRevision = 1;
+  ops.isTileCandidate = isTileCandidate;
+  ops.timeLinear = timeLinear;
+  ops.matmulLibrary = describeMatmulLibrary;
   ops.kvDefault = DType::F16;
   ops.setKvDType = setKvDType;
   ops.pageHeadDim = pageHeadDim;
@@ -219,6 +258,7 @@ CudaContext::CudaContext(const OpenOptions& openOptions)
   threads = openOptions.threads > 0 ? openOptions.threads : std::max(1, cores);
   options.linears = nullptr;  // the caller's, during open() only
   options.attentions = nullptr;
+  options.tiles = nullptr;
 }
 
 CudaContext::~CudaContext() {
@@ -231,8 +271,7 @@ CudaContext::~CudaContext() {
   const auto destroy = [](gpu::Event event) {
     if (event) gpu::destroyEvent(event);
   };
-  destroy(staged);
-  destroy(computed);
+  for (const gpu::Event event : {staged, computed, tune.begin, tune.end}) destroy(event);
   for (LoadStage& stage : stages) {
     destroy(stage.copied);
     if (stage.memory) gpu::releaseHost(stage.memory);

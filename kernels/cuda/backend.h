@@ -4,17 +4,32 @@
 //   compute  wait, pieces in place, resolve, body, head, sample, ... | in order
 //   copyOut  wait, results -> host                 | beside the next step
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "../host.h"
 #include "attention_plan.h"
 #include "gpu.h"
 #include "launchers.h"
+#include "matmul_library.h"
 #include "scratch.h"
 
 namespace octavo::cuda {
 
 constexpr int kMostMarks = 64;  // of a step; the time of further ones is added to the last
+
+// Indices of kLinearTiles, then the matmul library.
+constexpr int kLibraryTile = kNumLinearTiles;
+// Below it no library is tried: its dequantized slices cost more than they save.
+constexpr int kLeastLibraryRows = 257;
+
+// Of fp16 weights. A Hopper's L2 (50 MiB) holds the slice beside activations; an A6000's (6 MiB) doesn't, but
+// narrower slices than this would leave its multiprocessors idle at each slice's end.
+constexpr size_t kLibrarySliceBytes = size_t{16} << 20;
+
+struct TileRange {
+  int mostRows, tile;
+};
 
 struct CudaLinear : Linear {
   bool int4 = false;
@@ -24,6 +39,7 @@ struct CudaLinear : Linear {
   Int4Weight codes{};
   const Half* dense = nullptr;  // [paddedN, paddedK]
   const Half* bias = nullptr;   // [paddedN] or null
+  std::vector<TileRange> tiles;  // that were chosen, by ascending rows
 };
 
 // One attention shape's plan of the current step.
@@ -52,6 +68,14 @@ struct LoadStage {
   gpu::Event copied = nullptr;
 };
 
+// What tiles are timed with; taken at the first timing.
+struct TuneMemory {
+  char* weights = nullptr;  // random, of the largest linear and as much again as a cache may hold
+  size_t bytes = 0;
+  Half *in = nullptr, *out = nullptr;
+  gpu::Event begin = nullptr, end = nullptr;
+};
+
 struct CudaContext : Context {
   explicit CudaContext(const OpenOptions& options);
   ~CudaContext() override;
@@ -74,6 +98,12 @@ struct CudaContext : Context {
   int threads = 1, multiprocessors = 1;
   LoadStage stages[2];
   int nextStage = 0;
+  std::vector<LinearShape> shapes;
+  std::vector<TileChoice> choices;         // by shape and ascending rows
+  std::unique_ptr<MatmulLibrary> library;  // null: none, or not asked for
+  int libraryRows = 0;                     // from which on it computes what no tile was chosen for
+  size_t sliceBytes = kLibrarySliceBytes;  // tests make it less
+  TuneMemory tune;
 };
 
 inline CudaContext* self(Context* context) {
@@ -94,6 +124,8 @@ int guarded(Context* context, const Body& body) {
 Linear* loadLinear(Context*, const LinearSource*);
 Dense* loadDense(Context*, const HostTensor*, int keep);
 size_t linearBytes(const LinearSource*);
+// The linear of this source, packed at `memory` [linearBytes]; null: its shape alone.
+void bindLinear(CudaLinear*, const LinearSource&, char* memory);
 size_t denseBytes(const HostTensor*, int keep);
 int finishLoading(Context*);
 
@@ -121,6 +153,30 @@ int opAdd(Context*, const AddArgs*);
 int opGatherRows(Context*, const GatherRowsArgs*);
 int opSoftcap(Context*, const SoftcapArgs*);
 int opSample(Context*, const SampleArgs*);
+
+// The call by that tile; -1: by the default one. 0 or an error code.
+template <class Out>
+int launchByTile(CudaContext*, const CudaLinear&, const LinearCall<Half, Out>&, int tile);
+
+// backend_tune.cc
+const char* tileName(int32_t tile);
+int isTileCandidate(const Context*, int32_t linear, int32_t rows, int32_t tile);
+int timeLinear(Context*, int32_t linear, int32_t rows, int32_t tile, double* microseconds);
+// Whether there are kernels for the shape's groups.
+bool isSupported(const LinearShape&);
+// The linear without its weights: its padded shape.
+CudaLinear unboundLinear(const LinearShape&);
+// Whether the shape can be computed by that tile at up to that many rows.
+bool hasTile(const CudaContext*, const LinearShape&, int rows, int tile);
+// Gives the linear the tiles that were chosen for its shape.
+void chooseTiles(const CudaContext*, CudaLinear*, int groupSize);
+
+// backend_library.cc
+bool libraryComputes(const CudaLinear&, int rows);
+size_t librarySliceBytes(const CudaLinear&);  // most of fp16 weights, and of gate and up columns
+size_t libraryPairBytes(const CudaLinear&, int rows);
+int libraryLinear(CudaContext*, const CudaLinear&, const LinearCall<Half, Half>&);
+int describeMatmulLibrary(char* text, size_t textSize);
 
 // The size of a head in a page: the smallest with kernels that holds headDim; 0: none.
 int pageHeadDim(int32_t headDim);

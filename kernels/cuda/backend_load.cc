@@ -161,7 +161,10 @@ bool pack(CudaContext* context, const LinearSource& source, const LinearSizes& s
   return true;
 }
 
-void bindWeights(CudaLinear* linear, const LinearSource& source, const LinearSizes& sizes, char* memory) {
+}  // namespace
+
+void bindLinear(CudaLinear* linear, const LinearSource& source, char* memory) {
+  const LinearSizes sizes = sizesOf(source);
   linear->k = source.k;
   linear->n = source.n;
   linear->int4 = source.scheme != LinearScheme::Dense;
@@ -169,6 +172,7 @@ void bindWeights(CudaLinear* linear, const LinearSource& source, const LinearSiz
   linear->outputs = static_cast<int>(linear->pairs ? source.parts[0].n : source.n);
   linear->paddedN = static_cast<int>(sizes.n);
   linear->paddedK = static_cast<int>(sizes.k);
+  if (!memory) return;
   if (linear->int4) {
     linear->codes = {reinterpret_cast<const Words4*>(memory),
                      reinterpret_cast<const Half*>(memory + sizes.weights),
@@ -182,10 +186,13 @@ void bindWeights(CudaLinear* linear, const LinearSource& source, const LinearSiz
   if (sizes.bias) linear->bias = reinterpret_cast<const Half*>(memory + sizes.total() - sizes.bias);
 }
 
-Linear* keepLinear(Context* context, const LinearSource& source, const LinearSizes& sizes, char* memory) {
+namespace {
+
+Linear* keepLinear(CudaContext* context, const LinearSource& source, char* memory) {
   auto* linear = new (std::nothrow) CudaLinear;
   if (!linear) return nullptr;
-  bindWeights(linear, source, sizes, memory);
+  bindLinear(linear, source, memory);
+  chooseTiles(context, linear, source.groupSize);
   linear->next = context->linears;
   context->linears = linear;
   return linear;
@@ -210,13 +217,13 @@ Linear* loadLinear(Context* base, const LinearSource* source) {
   if (sharesTable(*source)) {
     // Weights are only read.
     char* memory = static_cast<char*>(const_cast<void*>(source->table->data));
-    return keepLinear(base, *source, sizes, memory);
+    return keepLinear(context, *source, memory);
   }
   LoadStage* stage = nullptr;
   char* packed = nextStage(context, sizes.total(), &stage);
   if (!packed || !pack(context, *source, sizes, packed)) return nullptr;
   auto* memory = static_cast<char*>(send(context, stage, sizes.total()));
-  return memory ? keepLinear(base, *source, sizes, memory) : nullptr;
+  return memory ? keepLinear(context, *source, memory) : nullptr;
 }
 
 Dense* loadDense(Context* base, const HostTensor* source, int) {

@@ -1,5 +1,6 @@
 // The ops of the table as launches.
 #include <algorithm>
+#include <type_traits>
 
 #include "backend.h"
 #include "sample.h"
@@ -32,6 +33,13 @@ LinearEpilogue epilogueOf(Epilogue epilogue) {
   return epilogue == Epilogue::SiluMul ? LinearEpilogue::SiluMul : LinearEpilogue::None;
 }
 
+// The tile that was chosen for this many rows; -1: none, the default one's turn.
+int tileOf(const CudaContext* context, const CudaLinear& weight, int rows) {
+  for (const TileRange& range : weight.tiles)
+    if (rows <= range.mostRows) return range.tile;
+  return context->library && rows >= context->libraryRows && libraryComputes(weight, rows) ? kLibraryTile : -1;
+}
+
 // The columns up to the next multiple of 8 belong to the row (ops.h): they get the zeros of the padding.
 template <class Out>
 int linearTo(CudaContext* context, const LinearArgs& args) {
@@ -47,8 +55,7 @@ int linearTo(CudaContext* context, const LinearArgs& args) {
   call.bias = weight.bias;
   call.epilogue = epilogueOf(args.epilogue);
   call.workspace = {context->scratch.linearPartials, context->scratch.linearCounters};
-  return weight.int4 ? linearInt4(call, weight.codes, context->compute)
-                     : linearDense(call, weight.dense, weight.paddedN, weight.paddedK, context->compute);
+  return launchByTile(context, weight, call, tileOf(context, weight, args.rows));
 }
 
 const StepAttention* findAttention(const CudaContext* context, const AttentionArgs& args) {
@@ -103,6 +110,21 @@ int launchAttention(CudaContext* context, AttentionCall call, const StepAttentio
 }
 
 }  // namespace
+
+template <class Out>
+int launchByTile(CudaContext* context, const CudaLinear& weight, const LinearCall<Half, Out>& call, int tile) {
+  if constexpr (std::is_same_v<Out, Half>) {
+    // A tile chosen for a range of rows may be the library's only for the larger of them.
+    if (tile == kLibraryTile && libraryComputes(weight, call.rows)) return libraryLinear(context, weight, call);
+  }
+  const LinearTile chosen = tile >= 0 && tile < kNumLinearTiles ? kLinearTiles[tile] : LinearTile{};
+  return weight.int4
+             ? linearInt4(call, weight.codes, context->compute, chosen)
+             : linearDense(call, weight.dense, weight.paddedN, weight.paddedK, context->compute, chosen);
+}
+
+template int launchByTile<Half>(CudaContext*, const CudaLinear&, const LinearCall<Half, Half>&, int);
+template int launchByTile<float>(CudaContext*, const CudaLinear&, const LinearCall<Half, float>&, int);
 
 int opEmbed(Context* base, const EmbedArgs* args) {
   return launchOp(base, "embed", [&](CudaContext* context) {

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "types.h"
 
@@ -23,11 +24,13 @@ struct Description {
   int major, minor;  // compute capability
   int multiprocessors;
   size_t totalMemory, freeMemory;  // bytes
+  bool measurable;                 // elapsed() tells how long kernels take on the device
 };
 
 // Fills `description`, or returns non-zero with one line that says why this device can't be used.
 int describe(Description* description, char* reason, size_t reasonSize);
 
+// Also of kInvalidShape (launchers.h) and of a library's failures (matmul_library.h).
 const char* errorText(int error);
 
 int allocate(void** memory, size_t bytes);  // device
@@ -53,6 +56,10 @@ int record(Event event, Stream stream);
 int wait(Stream stream, Event event);  // what follows on the stream comes after the event's last record
 int synchronize(Event event);          // from any thread
 int elapsed(Event from, Event to, double* microseconds);  // both have happened
+
+// A call into a library that puts its work on the stream itself; the simulator makes it when its turn on the
+// stream comes, as libraries there compute at once. Gives what the call gives.
+int enqueue(Stream stream, std::function<int()> call);
 
 // What is launched on the stream between these two is recorded and not run.
 int beginCapture(Stream stream);

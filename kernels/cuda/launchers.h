@@ -42,6 +42,10 @@ int rmsNorm(const T* in, int64_t inStride, T* residual, int64_t residualStride, 
 template <class T>
 int siluMul(const T* in, int64_t inStride, T* out, int64_t outStride, int rows, int width, Stream stream);
 
+// The same of gate and up columns interleaved in blocks of 8 (LinearEpilogue::SiluMul).
+int siluMulBlocks(const Half* in, int64_t inStride, Half* out, int64_t outStride, int rows, int width,
+                  Stream stream);
+
 template <class T>
 int add(const T* a, int64_t aStride, const T* b, int64_t bStride, T* out, int64_t outStride, int rows,
         int width, Stream stream);

@@ -51,6 +51,13 @@ void eachArray(const PlanCapacity& capacity, Visit visit) {
   visit(static_cast<size_t>(capacity.tokens) * sizeof(AttentionToken), &PlanArrays::tokens);
 }
 
+void addLibrary(const LinearShape& shape, ScratchPlan* plan) {
+  const CudaLinear linear = unboundLinear(shape);
+  plan->librarySlice = std::max(plan->librarySlice, aligned(librarySliceBytes(linear)));
+  plan->libraryPairs = std::max(plan->libraryPairs, aligned(libraryPairBytes(linear, shape.maxRows)));
+  plan->libraryWorkspace = kMatmulWorkspace;
+}
+
 void addLinear(const LinearShape& shape, const OpenOptions& options, ScratchPlan* plan) {
   const int64_t n = shape.siluMulPairs ? 2 * roundUp(shape.n / 2, 8) : shape.n;
   const int rows = std::min(options.maxRows, kMostSplitRows);
@@ -76,7 +83,10 @@ int pageHeadDim(int32_t headDim) {
 
 ScratchPlan planScratch(const OpenOptions& options) {
   ScratchPlan plan;
-  for (int i = 0; i < options.numLinears; ++i) addLinear(options.linears[i], options, &plan);
+  for (int i = 0; i < options.numLinears; ++i) {
+    addLinear(options.linears[i], options, &plan);
+    if (options.useMatmulLibrary && isSupported(options.linears[i])) addLibrary(options.linears[i], &plan);
+  }
   for (int i = 0; i < options.numAttentions; ++i) {
     const AttentionShape& shape = options.attentions[i];
     const int pageDim = pageHeadDim(shape.headDim);

@@ -32,13 +32,21 @@ struct ScratchPlan {
   size_t sample = 0;
   size_t plans = 0;    // of all attention shapes
   size_t queries = 0;  // heads padded to a size that has kernels, and as many for the results; 0: none
+  // The matmul library's: fp16 weights of a slice, gate and up columns of one, its own.
+  size_t librarySlice = 0, libraryPairs = 0, libraryWorkspace = 0;
   std::vector<PlanCapacity> attentions;  // one per shape
 
   // On the device: a live copy of the plans and one for each slot.
   size_t total() const {
     return linearPartials + linearCounters + attentionPartials + attentionCounters + sample +
-           (1 + kStepSlots) * plans + 2 * queries;
+           (1 + kStepSlots) * plans + 2 * queries + librarySlice + libraryPairs + libraryWorkspace;
   }
+};
+
+struct LibraryScratch {
+  Half* slice = nullptr;
+  Half* pairs = nullptr;
+  void* workspace = nullptr;
 };
 
 struct Scratch {
@@ -50,6 +58,7 @@ struct Scratch {
   char* plans = nullptr;
   Half* queries = nullptr;
   Half* attended = nullptr;
+  LibraryScratch library;
 };
 
 // Sizes for these shapes. Shapes without kernels count as nothing: loading refuses them by name.

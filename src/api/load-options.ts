@@ -36,6 +36,8 @@ const LoadSchema = Type.Object({
   enforceEager: flag(),
   /** As `--speculative-config` takes it: {"method": "ngram", "num_speculative_tokens": 5}. */
   speculativeConfig: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  batchInvariant: flag(),
+  tileTuning: flag(),
   schedulingPolicy: oneOf("fcfs", "priority"),
   gpuMemoryUtilization: Type.Optional(
     Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
@@ -46,10 +48,10 @@ const LoadSchema = Type.Object({
   seed: integer(0, 0xffffffff),
 });
 
-/** Of a download ("files", then "weights"), then of reading the weights; in bytes. */
+/** Of a download ("files", then "weights"), of measuring tiles (GPU; in measurements), then of reading the weights; in bytes. */
 export interface LoadProgress {
   readonly stage: "download" | "load";
-  readonly phase: "files" | "weights";
+  readonly phase: "files" | "tiles" | "weights";
   readonly done: number;
   readonly total: number;
 }

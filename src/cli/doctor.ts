@@ -25,6 +25,8 @@ const PLAN_FLAGS = SERVE_FLAGS.filter(({ name }) =>
     "gpu-memory-utilization",
     "num-gpu-blocks-override",
     "speculative-config",
+    "batch-invariant",
+    "tile-tuning",
   ].includes(name),
 );
 

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { OctavoError } from "../core/errors.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { EngineClient } from "../engine/engine-client.js";
-import type { EngineInfo } from "../engine/messages.js";
+import type { EngineInfo, LoadPhase } from "../engine/messages.js";
 import { withDraftDirectory } from "../loader/locate-model.js";
 import { createApp, type App } from "../server/app.js";
 import type { ServedEncoder } from "../server/encoder/served-encoder.js";
@@ -57,14 +57,18 @@ export async function loadApp(
   const foundEncoder = await findEncoder(options, names);
   clock?.end("find");
   const tracer = await startTracer(options, names[0] ?? "");
-  const progress = new ProgressBar("Loading weights");
+  const progress: Record<LoadPhase, ProgressBar> = {
+    tiles: new ProgressBar("Measuring tiles"),
+    weights: new ProgressBar("Loading weights"),
+  };
   const [engine, tokenizer, chatTemplate] = await Promise.all([
     EngineClient.start(config, {
       onPlan: (info) => {
         clock?.end("plan");
         onPlan?.(directory, info);
       },
-      onProgress: (_phase, done, total) => progress.update(done, total),
+      onNotice: (text) => process.stderr.write(`${text}\n`),
+      onProgress: (phase, done, total) => progress[phase].update(done, total),
     }),
     loadTokenizer(directory),
     loadChatTemplate(directory, options.chatTemplate),

@@ -300,6 +300,18 @@ export const SERVE_FLAGS: readonly Flag[] = [
     default: engine.enforceEager,
   },
   {
+    name: "batch-invariant",
+    negatable: true,
+    help: "a token never depends on what else is in its batch; without it cuBLASLt computes prompts of many tokens (GPU)",
+    default: engine.batchInvariant,
+  },
+  {
+    name: "tile-tuning",
+    negatable: true,
+    help: "measure the kernels' tiles at the first start on a GPU and keep the choice in OCTAVO_CACHE_DIR",
+    default: engine.tileTuning,
+  },
+  {
     name: "scheduling-policy",
     value: "policy",
     help: "order of waiting requests",
@@ -353,7 +365,6 @@ function speculative(text: string): SpeculativeConfig {
 /** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
 export const UNBUILT_FLAGS: readonly string[] = [
   "no-enable-chunked-prefill",
-  "no-batch-invariant",
 ];
 
 /** Commander options as parsed (camelCase) into the engine's configuration. */

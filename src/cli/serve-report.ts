@@ -28,6 +28,7 @@ export function planTable(directory: string, info: EngineInfo): string {
     ],
   ];
   if (info.draft) rows.push(["Draft", draftText(info.draft, info)]);
+  if (info.linearKernels !== null) rows.push(["Linears", info.linearKernels]);
   return rows
     .map(([name, value]) => `  ${(name ?? "").padEnd(10)} ${value ?? ""}`)
     .join("\n");

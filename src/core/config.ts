@@ -29,6 +29,10 @@ export interface EngineConfig {
   asyncScheduling: boolean;
   /** No decode graphs: each op of each step is launched. */
   enforceEager: boolean;
+  /** False: a matmul library may compute steps of many tokens (GPU), and a token may depend on its batch. */
+  batchInvariant: boolean;
+  /** Measure which tiles of the kernels are the fastest, once for a device (GPU). */
+  tileTuning: boolean;
   schedulingPolicy: "fcfs" | "priority";
   /** How tokens are guessed ahead and verified together; null: they are not. */
   speculativeConfig: SpeculativeConfig | null;
@@ -60,6 +64,8 @@ export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
   enablePrefixCaching: true,
   asyncScheduling: true,
   enforceEager: false,
+  batchInvariant: true,
+  tileTuning: true,
   schedulingPolicy: "fcfs",
   speculativeConfig: null,
   maxNumQueuedReqs: 0,

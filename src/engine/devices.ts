@@ -14,6 +14,7 @@ import { NullRunner } from "../runner/null-runner.js";
 import type { ModelRunner } from "../runner/runner.js";
 import { chooseDevice } from "./choose-device.js";
 import { graphRows } from "./graph-rows.js";
+import { LinearKernels, noLibraryOn } from "./linear-kernels.js";
 import type {
   DeviceMemory,
   MemoryPlan,
@@ -32,11 +33,22 @@ export interface OpenDevice {
   /** What the memory is planned by. */
   footprint: MemoryPlanInput["program"];
   memory: DeviceMemory;
+  /** How its linears will be computed, for people; null: there is one way. */
+  describeLinears(plan: Pick<MemoryPlan, "sizes">): string | null;
+  /** Measures what the linears' tiles are chosen by, where that pays; before any model is loaded on the device. */
+  tune(plan: Pick<MemoryPlan, "sizes">, hooks?: TuneHooks): void;
   /** Takes all memory; may be called again after the runner was closed. */
   load(
     plan: Pick<MemoryPlan, "sizes">,
     progress?: (done: number, total: number) => void,
   ): ModelRunner;
+}
+
+export interface TuneHooks {
+  /** Measurements done, and all of them. */
+  progress?: (done: number, total: number) => void;
+  /** One line for people: what was found missing, or chosen. */
+  notice?: (text: string) => void;
 }
 
 /** Throws device_error or invalid_config for a device that is not there. */
@@ -46,7 +58,7 @@ export function openDevice(
 ): OpenDevice {
   const { device } = config;
   return device === "null"
-    ? openNullDevice(model)
+    ? openNullDevice(config, model)
     : openNativeDevice(device, config, model);
 }
 
@@ -62,6 +74,8 @@ function openNativeDevice(
   checkDtype(config.dtype, description);
   const kvCacheDtype = kvTypeOf(config.kvCacheDtype, description);
   const cpuActivations = chooseActivations(config.cpuActivations, description);
+  const linears = new LinearKernels(addon, description, program, config);
+  const { useMatmulLibrary } = linears;
   return translated(() => ({
     description,
     reason,
@@ -71,8 +85,11 @@ function openNativeDevice(
     memory: {
       ...description,
       pageHeadDim: (headDim) => addon.pageHeadDim(name, headDim),
-      scratchBytes: (sizes) => addon.scratchBytes(name, program, sizes),
+      scratchBytes: (sizes) =>
+        addon.scratchBytes(name, program, sizes, useMatmulLibrary),
     },
+    describeLinears: ({ sizes }) => linears.describe(sizes),
+    tune: ({ sizes }, hooks) => void linears.choose(sizes, hooks),
     load: ({ sizes }, progress) => {
       const largest = Math.min(
         sizes.maxNumSeqs,
@@ -92,6 +109,8 @@ function openNativeDevice(
         graphRows: graphRows(
           description.graphs && !config.enforceEager ? largest : 0,
         ),
+        tiles: linears.choose(sizes),
+        useMatmulLibrary,
       };
       try {
         return NativeRunner.load(addon.Runner, spec, progress);
@@ -121,7 +140,10 @@ function withAdvice(error: unknown, utilization: number): unknown {
 const NULL_FAULTS = "OCTAVO_NULL_FAULTS";
 
 /** Computes nothing, so it keeps neither weights nor pages nor activations, and any number of blocks fits. */
-function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
+function openNullDevice(
+  config: EngineConfig,
+  { vocabSize }: PreparedModel,
+): OpenDevice {
   const plan = process.env[NULL_FAULTS];
   const faults = plan ? FaultPlan.parse(plan, NULL_FAULTS) : NO_FAULTS;
   const description: DeviceInfo = {
@@ -134,6 +156,7 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
     driver: "",
     hostMemory: true,
     graphs: false,
+    tunes: false,
     activationBytes: 4,
     kvCacheDtype: "f32",
   };
@@ -153,6 +176,10 @@ function openNullDevice({ vocabSize }: PreparedModel): OpenDevice {
       sampleColumns: 0,
       ropes: [],
       kvLayers: [],
+    },
+    describeLinears: () => null,
+    tune: (_plan, { notice } = {}) => {
+      if (!config.batchInvariant) notice?.(noLibraryOn("null"));
     },
     load: ({ sizes }) => new NullRunner({ ...sizes, vocabSize }, faults),
   };

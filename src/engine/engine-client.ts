@@ -31,6 +31,8 @@ export interface StartOptions {
   /** What was decided, before anything is loaded. */
   onPlan?: (info: EngineInfo) => void;
   onProgress?: (phase: LoadPhase, done: number, total: number) => void;
+  /** One line for people: what was found missing, or chosen. */
+  onNotice?: (text: string) => void;
   /** The compiled engine-thread.js; by default the one beside this file. */
   workerUrl?: URL;
 }
@@ -96,7 +98,7 @@ export class EngineClient {
   static connect(
     transport: EngineTransport,
     bounds: QueueBounds = UNBOUNDED,
-    options: Pick<StartOptions, "onPlan" | "onProgress"> = {},
+    options: Pick<StartOptions, "onPlan" | "onProgress" | "onNotice"> = {},
   ): Promise<EngineClient> {
     return new Promise((resolve, reject) => {
       let client: EngineClient | null = null;
@@ -109,6 +111,8 @@ export class EngineClient {
           resolve(client);
         } else if (message.type === "plan") {
           options.onPlan?.(message.info);
+        } else if (message.type === "notice") {
+          options.onNotice?.(message.text);
         } else if (message.type === "progress") {
           options.onProgress?.(message.phase, message.done, message.total);
         } else if (message.type === "fatal") {

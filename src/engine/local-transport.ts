@@ -114,6 +114,7 @@ const NEUTRAL_INFO: EngineInfo = {
   weightBytes: 0,
   kvBytesPerBlock: 0,
   workspaceBytes: 0,
+  linearKernels: null,
   availableMemory: 0,
   eosTokenIds: [],
   bosTokenId: null,

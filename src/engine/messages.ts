@@ -29,6 +29,8 @@ export type EngineCall = "resetPrefixCache" | "checkIntegrity";
 /** Engine thread -> main thread. */
 export type FromEngine =
   | { type: "plan"; info: EngineInfo }
+  /** One line for people, before `ready`: what was found missing, or chosen. */
+  | { type: "notice"; text: string }
   | { type: "progress"; phase: LoadPhase; done: number; total: number }
   | { type: "ready"; info: EngineInfo; memory: RunnerMemory }
   | StepMessage
@@ -37,7 +39,7 @@ export type FromEngine =
   /** The engine ended: at start (bad model, no memory) or later (device lost). */
   | { type: "fatal"; error: WireError };
 
-export type LoadPhase = "weights";
+export type LoadPhase = "tiles" | "weights";
 
 export interface WireError {
   code: ErrorCode;
@@ -113,6 +115,8 @@ export interface EngineInfo {
   weightBytes: number;
   kvBytesPerBlock: number;
   workspaceBytes: number;
+  /** Where the linears' tiles come from, for people; null: the device has one way of computing them. */
+  linearKernels: string | null;
   availableMemory: number;
   /** From generation_config.json and config.json. */
   eosTokenIds: number[];

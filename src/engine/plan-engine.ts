@@ -1,6 +1,6 @@
 import type { EngineConfig } from "../core/config.js";
 import { BLOCK_SIZE } from "../core/config.js";
-import type { DeviceInfo, KvCacheDType } from "../runner/addon.js";
+import type { DeviceInfo } from "../runner/addon.js";
 import { openDevice } from "./devices.js";
 import type { OpenDevice } from "./devices.js";
 import { planMemory } from "./memory-plan.js";
@@ -43,6 +43,7 @@ export function planEngine(
   const info = describe(config, model, description, device.reason, plan, {
     kvCacheDtype,
     weightBytes,
+    linearKernels: device.describeLinears(plan),
   });
   return {
     device,
@@ -85,7 +86,7 @@ function describe(
   device: DeviceInfo,
   reason: string | null,
   { sizes, kvBytesPerBlock, workspaceBytes }: MemoryPlan,
-  chosen: { kvCacheDtype: KvCacheDType; weightBytes: number },
+  chosen: Pick<EngineInfo, "kvCacheDtype" | "weightBytes" | "linearKernels">,
 ): Omit<EngineInfo, "draft"> {
   return {
     architecture: model.architecture,
@@ -111,6 +112,7 @@ function describe(
     weightBytes: chosen.weightBytes,
     kvBytesPerBlock,
     workspaceBytes,
+    linearKernels: chosen.linearKernels,
     availableMemory: device.availableMemory,
     eosTokenIds: model.eosTokenIds,
     bosTokenId: model.bosTokenId,

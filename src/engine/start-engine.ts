@@ -2,6 +2,7 @@ import type { EngineConfig } from "../core/config.js";
 import type { ModelRunner } from "../runner/runner.js";
 import type { Drafter } from "../spec/drafter.js";
 import { prepareDraft } from "./draft-model.js";
+import type { TuneHooks } from "./devices.js";
 import { Engine } from "./engine.js";
 import { makeDrafter } from "./make-drafter.js";
 import type { FromEngine } from "./messages.js";
@@ -19,7 +20,7 @@ export interface StartedEngine {
 
 /**
  * Reads the model's description, plans memory, loads the weights and makes the engine. Emits `plan` before loading,
- * `progress` while, `ready` after. Throws OctavoError: invalid_config, invalid_model, unsupported_model, out_of_memory,
+ * `progress` and `notice` while, `ready` after. Throws OctavoError: invalid_config, invalid_model, unsupported_model, out_of_memory,
  * device_error.
  */
 export async function startEngine(
@@ -31,6 +32,17 @@ export async function startEngine(
   const planned = planEngine(config, model, draft);
   const { device, plan, info } = planned;
   emit({ type: "plan", info });
+  const said = new Set<string>();
+  const hooks: TuneHooks = {
+    progress: (done, total) =>
+      emit({ type: "progress", phase: "tiles", done, total }),
+    notice: (text) => {
+      if (!said.has(text)) emit({ type: "notice", text });
+      said.add(text);
+    },
+  };
+  device.tune(plan, hooks);
+  if (plan.draft) planned.draftDevice?.tune(plan.draft, hooks);
   const progress = (done: number, total: number): void =>
     emit({ type: "progress", phase: "weights", done, total });
   const load = (): ModelRunner => device.load(plan, progress);

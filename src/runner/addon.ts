@@ -28,6 +28,8 @@ export interface DeviceInfo {
   hostMemory: boolean;
   /** Whether steps can be captured once and replayed (RunnerSpec.graphRows). */
   graphs: boolean;
+  /** Whether its linears have tiles to choose among, and a clock that tells which is faster (LinearTuner). */
+  tunes: boolean;
   activationBytes: number;
   /** Type of KV pages where none is asked for. */
   kvCacheDtype: KvCacheDType;
@@ -69,6 +71,42 @@ export interface RunnerSpec {
   dummySeed: number;
   /** Rows of the graphs captured for decoding, ascending, at most maxNumSeqs and logitsRows; empty: every step is launched op by op. */
   graphRows: Int32Array;
+  /** Tiles that were chosen, by ascending mostRows of each shape; the backend's own choice where there is none. */
+  tiles: TileChoice[];
+  /** A matmul library may compute calls of many rows: a row's result then depends on how many there are. */
+  useMatmulLibrary: boolean;
+}
+
+/** How linears of one shape are computed for up to that many rows: a choice of speed, which changes no bit. */
+export interface TileChoice {
+  /** LinearShape.name */
+  shape: string;
+  mostRows: number;
+  /** LinearTuner.candidates */
+  tile: string;
+}
+
+/** A distinct shape of a program's linears. */
+export interface LinearShape {
+  name: string;
+  /** Most rows of one call. */
+  maxRows: number;
+}
+
+/** Measures a program's linears on a device before anything is loaded there. Errors: as NativeRunnerHandle's. */
+export interface LinearTunerHandle {
+  /** Tiles worth measuring for calls of that many rows. */
+  candidates(shape: string, rows: number): string[];
+  /** Microseconds of one call among others like it, on made-up weights that no cache holds; waits for the device. */
+  time(shape: string, rows: number, tile: string): number;
+  /** Gives its memory back. Idempotent. */
+  close(): void;
+}
+
+/** All tiles that a device has; a change of either makes what was measured before worthless. */
+export interface TileSet {
+  revision: number;
+  names: string[];
 }
 
 export type ArrayKind = "i32" | "u32" | "f32" | "f64";
@@ -298,7 +336,23 @@ export interface Addon {
   /** Device bytes that the linears of `program` take on `device`, summed. */
   weightBytes(device: string, program: Program): number;
   /** Device bytes that the kernels take beside weights, KV pages and activations. */
-  scratchBytes(device: string, program: Program, sizes: RunnerSizes): number;
+  scratchBytes(
+    device: string,
+    program: Program,
+    sizes: RunnerSizes,
+    useMatmulLibrary: boolean,
+  ): number;
+  linearShapes(program: Program, sizes: RunnerSizes): LinearShape[];
+  /** No names: its linears have one way of being computed. */
+  tileSet(device: string): TileSet;
+  /** The version of the library that useMatmulLibrary would use on `device`, or in one line why there is none. */
+  matmulLibrary(device: string): { found: boolean; text: string };
+  LinearTuner: new (
+    device: string,
+    program: Program,
+    sizes: RunnerSizes,
+    useMatmulLibrary: boolean,
+  ) => LinearTunerHandle;
   /** Values that a head takes in a KV page of `device`, at least headDim; 0: it has no kernels for such heads. */
   pageHeadDim(device: string, headDim: number): number;
   benchOp(spec: OpBenchSpec): OpBenchResult;

@@ -163,6 +163,7 @@ describe("the machine", () => {
       driver: "",
       hostMemory: true,
       graphs: false,
+      tunes: false,
       activationBytes: 4,
       kvCacheDtype: "f32" as const,
     };

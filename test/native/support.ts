@@ -35,6 +35,8 @@ export function specOf(
     keepLogits: true,
     dummySeed: 0,
     graphRows: new Int32Array(0),
+    tiles: [],
+    useMatmulLibrary: false,
     ...overrides,
   };
 }

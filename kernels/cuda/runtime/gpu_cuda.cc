@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "../gpu.h"
+#include "../matmul_library.h"
 
 namespace octavo::gpu {
 namespace {
@@ -56,10 +57,16 @@ int describe(Description* description, char* reason, size_t reasonSize) {
   description->multiprocessors = properties.multiProcessorCount;
   error = cudaMemGetInfo(&description->freeMemory, &description->totalMemory);
   if (error != cudaSuccess) return refuse(reason, reasonSize, "%s", cudaGetErrorString(error));
+  description->measurable = true;
   return 0;
 }
 
 const char* errorText(int error) {
+  if (error <= cuda::kLibraryFailure) {
+    static thread_local char text[64];
+    std::snprintf(text, sizeof text, "cuBLASLt failed with status %d", cuda::kLibraryFailure - error);
+    return text;
+  }
   return error == -1 ? "no kernel for these shapes" : cudaGetErrorString(static_cast<cudaError_t>(error));
 }
 
@@ -126,6 +133,10 @@ int elapsed(Event from, Event to, double* microseconds) {
   const cudaError_t error = cudaEventElapsedTime(&milliseconds, from, to);
   *microseconds = milliseconds * 1e3;
   return code(error);
+}
+
+int enqueue(Stream, std::function<int()> call) {
+  return call();
 }
 
 int beginCapture(Stream stream) {

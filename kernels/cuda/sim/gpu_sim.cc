@@ -4,6 +4,7 @@
 //
 // OCTAVO_SIM_FAIL_AT_LAUNCH=n makes the n-th kernel of the process fail as a real one does: asynchronously,
 // and for good until the device is reset. OCTAVO_SIM_MEMORY=n gives the device n MiB (default 2048).
+// OCTAVO_SIM_MEASURABLE=1 passes off the processor's time as the device's, so that what measures can be run.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "../gpu.h"
+#include "../matmul_library.h"
 #include "simulator.h"
 
 using Work = std::function<void()>;
@@ -125,6 +127,7 @@ int describe(Description* description, char*, size_t) {
   description->multiprocessors = 2;
   description->totalMemory = deviceBytes();
   description->freeMemory = deviceBytes() - std::min(deviceBytes(), d.taken);
+  description->measurable = environmentNumber("OCTAVO_SIM_MEASURABLE", 0) != 0;
   return 0;
 }
 
@@ -132,6 +135,10 @@ const char* errorText(int error) {
   if (error == -1) return "no kernel for these shapes";
   if (error == kNoMemory) return "out of memory";
   static thread_local std::string text;  // the device's own may change while the caller reads
+  if (error <= cuda::kLibraryFailure) {
+    text = "cuBLASLt failed with status " + std::to_string(cuda::kLibraryFailure - error);
+    return text.c_str();
+  }
   Device& d = device();
   const Lock lock(d.mutex);
   text = d.errorText;
@@ -244,6 +251,12 @@ int elapsed(Event from, Event to, double* microseconds) {
   const Lock lock(device().mutex);
   *microseconds = std::chrono::duration<double, std::micro>(to->time - from->time).count();
   return 0;
+}
+
+int enqueue(Stream stream, std::function<int()> call) {
+  return submit(stream, [call = std::move(call)] {
+    if (const int error = call()) throw sim::Fault(errorText(error));
+  });
 }
 
 int beginCapture(Stream stream) {
