@@ -79,7 +79,7 @@ export class TileCache {
       renameSync(temporary, this.file);
       return null;
     } catch (error) {
-      rmSync(temporary, { force: true });
+      if (existsSync(temporary)) rmSync(temporary);
       return `Tile cache ${this.file}: not written: ${messageOf(error)}.`;
     }
   }

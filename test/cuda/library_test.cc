@@ -292,20 +292,23 @@ TEST(tiles_that_cannot_compute_their_rows_are_refused) {
   CHECK(openError(linear.source, true, &library).empty(), "%s", openError(linear.source, true, &library).c_str());
 }
 
-TEST(every_candidate_can_be_timed) {
-  const Library library(FAKE_CUBLASLT);
-  const Checkpoint gateUp(LinearScheme::AwqInt4, 512, {40, 40}, 64, true, true, true);
+void checkTimed(const LinearSource& source, int rows, int tile) {
   const Ops& ops = *octavoBackendOps();
-  Opened opened(ops, gateUp.source, true);
-  const auto time = [&](int rows, int tile) {
-    CHECK(ops.isTileCandidate(opened.get(), 0, rows, tile), "%s at %d rows", ops.tileName(tile), rows);
-    double microseconds = 0;
-    opened.expect(ops.timeLinear(opened.get(), 0, rows, tile, &microseconds));
-    CHECK(microseconds > 0, "%s at %d rows: %g us", ops.tileName(tile), rows, microseconds);
-  };
-  for (int tile = 0; tile < kNumLinearTiles; ++tile) time(kLinearTiles[tile].rows, tile);
+  Opened opened(ops, source, tile == cuda::kLibraryTile);
+  CHECK(ops.isTileCandidate(opened.get(), 0, rows, tile), "%s at %d rows", ops.tileName(tile), rows);
+  double microseconds = 0;
+  opened.expect(ops.timeLinear(opened.get(), 0, rows, tile, &microseconds));
+  CHECK(microseconds > 0, "%s at %d rows: %g us", ops.tileName(tile), rows, microseconds);
+}
+
+TEST(every_candidate_can_be_timed) {
+  const DenseCheckpoint dense(512, {64}, false, false), small(64, {72}, false, false);
+  for (int tile = 0; tile < kNumLinearTiles; ++tile) checkTimed(dense.source, kLinearTiles[tile].rows, tile);
+  const Checkpoint gateUp(LinearScheme::AwqInt4, 512, {40, 40}, 64, true, true, true);
+  checkTimed(gateUp.source, 16, 3);
+  const Library library(FAKE_CUBLASLT);
   const int calls = counter("fakeCalls");
-  time(257, cuda::kLibraryTile);
+  checkTimed(small.source, 257, cuda::kLibraryTile);
   CHECK(counter("fakeCalls") > calls, "%s", "the library computed nothing");
 }
 
