@@ -294,6 +294,7 @@ export class EngineClient {
         this.lastStepTime = now();
         break;
       case "plan":
+      case "notice":
       case "ready":
         break;
     }

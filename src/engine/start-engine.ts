@@ -20,8 +20,8 @@ export interface StartedEngine {
 
 /**
  * Reads the model's description, plans memory, loads the weights and makes the engine. Emits `plan` before loading,
- * `progress` and `notice` while, `ready` after. Throws OctavoError: invalid_config, invalid_model, unsupported_model, out_of_memory,
- * device_error.
+ * `progress` and `notice` while, `ready` after. Throws OctavoError: invalid_config, invalid_model, unsupported_model,
+ * out_of_memory, device_error.
  */
 export async function startEngine(
   config: EngineConfig,

@@ -71,8 +71,8 @@ export function tuneTiles(
     measured++;
     onProgress?.(measured, open.length);
     if (!best) continue;
-    let ofShape = table.get(shape.name);
-    if (!ofShape) table.set(shape.name, (ofShape = new Map()));
+    const ofShape = table.get(shape.name) ?? new Map<number, MeasuredTile>();
+    table.set(shape.name, ofShape);
     ofShape.set(mostRows, best);
   }
   return { measured, left: open.length - measured, seconds: clock() - start };
