@@ -184,9 +184,9 @@ describe("LinearKernels", () => {
       { OCTAVO_CACHE_DIR: folder },
     );
     const described = linears.describe(SIZES);
-    const choices = linears.choose(SIZES, undefined, (text) =>
-      notices.push(text),
-    );
+    const choices = linears.choose(SIZES, {
+      notice: (text) => notices.push(text),
+    });
     expect(linears.choose(SIZES)).toBe(choices);
     return { choices, notices, described };
   }
