@@ -18,7 +18,7 @@
 
 namespace octavo {
 
-constexpr uint32_t kOpsAbiVersion = 4;
+constexpr uint32_t kOpsAbiVersion = 5;
 constexpr int kBlockSize = 16;    // tokens per KV block (page)
 constexpr int kMaxLogprobs = 20;  // columns of SampleArgs::topIds and topLogprobs
 

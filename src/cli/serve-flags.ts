@@ -363,9 +363,7 @@ function speculative(text: string): SpeculativeConfig {
 }
 
 /** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
-export const UNBUILT_FLAGS: readonly string[] = [
-  "no-enable-chunked-prefill",
-];
+export const UNBUILT_FLAGS: readonly string[] = ["no-enable-chunked-prefill"];
 
 /** Commander options as parsed (camelCase) into the engine's configuration. */
 export function engineConfig(
