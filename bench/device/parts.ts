@@ -3,6 +3,7 @@ export const PARTS = [
   "shapes",
   "models",
   "latency",
+  "prefill",
   "idle",
   "startup",
   "serve",

@@ -5,6 +5,7 @@ import { compareGolden, goldenModels } from "./golden.js";
 import type { GoldenReport } from "./golden.js";
 import { measureIdle, type IdleFigures } from "./idle.js";
 import type { Part } from "./parts.js";
+import { measureVariantPrefill, type VariantPrefill } from "./prefill.js";
 import { readCeilings } from "./results.js";
 import {
   measureServing,
@@ -34,6 +35,7 @@ export interface DeviceBenchFlags extends LoadFlags {
 export interface DeviceBenchResult {
   models: GoldenReport[];
   latency: ShapeLatency[];
+  prefill: VariantPrefill[];
   idle: IdleFigures[];
   startup: BenchRun[];
   serve: BenchRun[];
@@ -74,6 +76,9 @@ export async function runDeviceBench(
     models: await compareAll(flags, print),
     latency: await part("latency", shapes, (shape) =>
       measureShape(shape, flags, ceilings, print),
+    ),
+    prefill: await part("prefill", shapes, (shape) =>
+      measureVariantPrefill(shape, flags, ceilings, print),
     ),
     idle: await part("idle", first ? [first] : [], (shape) =>
       measureIdle(shape, flags, print),

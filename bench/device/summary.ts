@@ -1,5 +1,6 @@
 import type { GoldenReport } from "./golden.js";
 import type { IdleFigures } from "./idle.js";
+import type { VariantPrefill } from "./prefill.js";
 import { readResult } from "./results.js";
 import type { BenchRun } from "./server-runs.js";
 import type { BatchFigures, ShapeLatency } from "./shape-latency.js";
@@ -31,6 +32,8 @@ const DECODE_SHARES = [
   { batchSize: 64, least: 0.65 },
 ];
 const PREFILL_SHARE = 0.4;
+/** Where results may depend on the batch. */
+const VARIANT_PREFILL_SHARE = 0.6;
 const MOST_IDLE = 0.02;
 /** Its times say nothing. */
 const SIMULATED = "cuda-sim";
@@ -50,6 +53,7 @@ export function summarizeResults(outputDir: string): {
     goldenTarget("golden models", read<GoldenReport>("models")),
     goldenTarget("logits against the reference", read<GoldenReport>("logits")),
     ...latencyTargets(latency ?? []),
+    ...variantPrefillTargets(read<VariantPrefill>("prefill") ?? []),
     ...idleTargets(idle ?? []),
   ];
   return {
@@ -111,6 +115,19 @@ function latencyTargets(latency: ShapeLatency[]): Target[] {
     const name = `${shape}, prefill at its best batch`;
     return [...decode, atLeast(name, PREFILL_SHARE, "the matrix rate", best)];
   });
+}
+
+function variantPrefillTargets(prefill: VariantPrefill[]): Target[] {
+  return prefill
+    .filter(({ device }) => device !== SIMULATED)
+    .map(({ shape, batchSize, prefillMatrixShare, linearKernels }) =>
+      atLeast(
+        `${shape}, prefill at batch ${batchSize}, not batch-invariant (${linearKernels ?? "one way of computing"})`,
+        VARIANT_PREFILL_SHARE,
+        "the matrix rate",
+        prefillMatrixShare,
+      ),
+    );
 }
 
 function atLeast(

@@ -2,16 +2,17 @@
 # On a machine with a GPU: everything that the simulator can't tell, in parts, each with a time limit (seconds below), each
 # writing JSON to the output folder; then a summary with the targets. It needs no network.
 #
-#   kernels  480  build; simulator against device byte for byte; kernel tests; compute-sanitizer on small ones; kernel bench
-#   models   120  golden models on the device (OCTAVO_GOLDEN, default ../shared/models)
-#   logits   240  a checkpoint of random weights in the shape of Llama-3.1-8B, written here: log-probabilities against
+#   kernels  420  build; simulator against device byte for byte; kernel tests; compute-sanitizer on small ones; kernel bench
+#   models   100  golden models on the device (OCTAVO_GOLDEN, default ../shared/models)
+#   logits   210  a checkpoint of random weights in the shape of Llama-3.1-8B, written here: log-probabilities against
 #                 transformers in fp32 over the same file (without transformers: the same forward pass in plain PyTorch)
 #   bench    400  prefill and decoding at the shapes of Llama-3.1-8B and Qwen2.5-7B, INT4, batch 1, 16, 64, 256, 1k in and
-#                 256 out, beside the floors of this device's own ceilings (measured first)
-#   serve    240  the same over HTTP and in `bench throughput`, at batch 1, 16, 64; from `octavo serve` to the first answer
-#   idle     120  what of a decoding step the device idles, one step ahead and not
-#   peers    300  transformers generate; llama.cpp where --llama-bench and --gguf name its CUDA build and a model
-#   summary       tables and targets of what lies in the output folder; non-zero where a result is wrong
+#                 256 out, beside the floors of this device's own ceilings (measured first);
+#                 prefill under --no-batch-invariant
+#   serve    210  the same over HTTP and in `bench throughput`, at batch 1, 16, 64; from `octavo serve` to the first answer
+#   idle     100  what of a decoding step the device idles, one step ahead and not
+#   peers    270  transformers generate; llama.cpp where --llama-bench and --gguf name its CUDA build and a model
+#   summary   30  tables and targets of what lies in the output folder; non-zero where a result is wrong
 #
 # kernels needs CUDA and CMake; logits, peers and the floors need python3 with PyTorch; all but kernels and peers need Node
 # with the built project, or OCTAVO=path of an unpacked bundle's octavo.
@@ -39,11 +40,12 @@ done
 parts=${parts:-kernels models logits bench serve idle peers summary}
 limit_of() {
   case $1 in
-    kernels) echo 480 ;;
+    kernels) echo 420 ;;
     bench) echo 400 ;;
-    peers) echo 300 ;;
-    logits | serve) echo 240 ;;
-    models | idle | summary) echo 120 ;;
+    peers) echo 270 ;;
+    logits | serve) echo 210 ;;
+    models | idle) echo 100 ;;
+    summary) echo 30 ;;
     *) return 1 ;;
   esac
 }
@@ -137,7 +139,7 @@ part_logits() {
 
 part_bench() {
   ceilings
-  measure --parts latency --batch-sizes $batches "$@"
+  measure --parts latency,prefill --batch-sizes $batches "$@"
 }
 
 part_serve() { measure --parts startup,serve,throughput --batch-sizes $served "$@"; }

@@ -81,6 +81,9 @@ describe("gpu:check", () => {
       expect(readJson(path.join(out, "latency.json"))).toMatchObject([
         { shape: "tiny", batches: [{ batchSize: 1 }, { batchSize: 4 }] },
       ]);
+      expect(readJson(path.join(out, "prefill.json"))).toMatchObject([
+        { device: "cuda-sim", shape: "tiny", batchSize: 4 },
+      ]);
       const idle = readJson(path.join(out, "idle.json")) as object[];
       expect(idle).toHaveLength(4);
       for (const one of idle) expect(one).toMatchObject({ steps: 4 });
@@ -179,6 +182,18 @@ describe("the summary", () => {
     expect(verdicts(folder({ idle, kernels }))).toMatchObject({
       "Qwen2.5-7B, idle between steps at batch 16": true,
       "kernels against simulator and reference": false,
+    });
+  });
+
+  it("judges prefill that may depend on the batch by a target of its own", () => {
+    const one = { device: "cuda", batchSize: 16, linearKernels: "cuBLASLt" };
+    const prefill = [
+      { ...one, shape: "Qwen2.5-7B", prefillMatrixShare: 0.59 },
+      { ...one, shape: "Llama-3.1-8B", prefillMatrixShare: 0.61 },
+    ];
+    expect(verdicts(folder({ prefill }))).toMatchObject({
+      "Qwen2.5-7B, prefill at batch 16, not batch-invariant (cuBLASLt)": false,
+      "Llama-3.1-8B, prefill at batch 16, not batch-invariant (cuBLASLt)": true,
     });
   });
 

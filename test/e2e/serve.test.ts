@@ -236,8 +236,8 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
     ],
     [
       "a flag that is not built",
-      ["serve", "x", "--speculative-config", "{}"],
-      /--speculative-config is not built yet/,
+      ["serve", "x", "--no-enable-chunked-prefill"],
+      /--no-enable-chunked-prefill is not built yet/,
     ],
     [
       "a block size without kernels",
