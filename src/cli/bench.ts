@@ -8,6 +8,7 @@ import {
   throughputBenchCommand,
 } from "../../bench/engine/command.js";
 import { deviceBenchCommand } from "../../bench/device/command.js";
+import { constrainedBenchCommand } from "../../bench/grammar/command.js";
 import { kernelBenchCommand } from "../../bench/kernels/command.js";
 import { peerBenchCommand } from "../../bench/peers/command.js";
 import { serveBenchCommand } from "../../bench/serve/command.js";
@@ -33,6 +34,7 @@ export function benchCommand(): Command {
   bench.addCommand(prefixBenchCommand());
   bench.addCommand(throughputBenchCommand());
   bench.addCommand(speculationBenchCommand());
+  bench.addCommand(constrainedBenchCommand());
   bench.addCommand(startupBenchCommand());
   bench.addCommand(kernelBenchCommand());
   bench.addCommand(deviceBenchCommand());
