@@ -134,10 +134,11 @@ MemoryUse Runner::load(const Progress& progress) {
   }
   loaded.step = std::make_unique<StepPlayer>(*loaded.device, spec_, privateLayout_);
   loaded.playback = std::make_unique<Playback>(*loaded.device, spec_);
-  const LoadedWeights weights =
+  LoadedWeights weights =
       loadWeights(*loaded.device, spec_.program, spec_.files, spec_.dummySeed, progress);
   loaded.device->expect(ops_.finishLoading(loaded.device->context), "load");
   loaded.playback->bind(spec_.program, weights);
+  loaded.tables = std::move(weights.tables);
   GraphUse graphs;
   if (ops_.beginCapture) graphs = loaded.step->capture(*loaded.playback, spec_.graphRows);
   // Of a device's own memory; the arenas are the host's.
@@ -194,7 +195,7 @@ void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling
     slot.samplingReady = !deferSampling;
     slot.enqueued = false;
     slot.error.clear();
-    queue_.push_back(&slot);
+    queue_[queued_++] = &slot;
   }
   changed_.notify_all();
 }
@@ -300,10 +301,11 @@ void Runner::computeLoop() {
     Slot* slot = nullptr;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      changed_.wait(lock, [&] { return stopping_ || queued_ > 0; });
       if (stopping_) return;
-      slot = queue_.front();
-      queue_.pop_front();
+      slot = queue_[0];
+      std::copy(queue_.begin() + 1, queue_.begin() + queued_, queue_.begin());
+      queued_--;
     }
     computeStep(*slot);
   }
@@ -314,7 +316,9 @@ void Runner::computeLoop() {
 void Runner::computeStep(Slot& slot) {
   if (deviceError_.empty()) {
     try {
+      const int32_t numTokens = slot.job.counts.numTokens;
       if (!loaded_.step->enqueue(*loaded_.playback, slot.job)) deviceError_ = "the runner was closed";
+      loaded_.tables.noteReads(numTokens);
     } catch (const std::exception& error) {
       deviceError_ = error.what();
       if (deviceError_.empty()) deviceError_ = "no reason given";

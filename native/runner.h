@@ -11,9 +11,9 @@
 // then waits for sample(slot), and the remaining slices, if there are any, follow it. So any number of sample
 // rows may be deferred.
 #pragma once
+#include <array>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -95,6 +95,7 @@ class Runner {
     std::shared_ptr<Device> device;
     std::unique_ptr<Playback> playback;
     std::unique_ptr<StepPlayer> step;
+    MappedTables tables;
   };
 
   [[noreturn]] void failState(const char* method, const std::string& expected) const;
@@ -122,7 +123,9 @@ class Runner {
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Slot*> queue_;  // guarded by mutex_
+  // Launched and not yet taken up, first come first; guarded by mutex_.
+  std::array<Slot*, kNumSlots> queue_{};
+  int32_t queued_ = 0;
   bool stopping_ = false;    // guarded by mutex_
   std::string deviceError_;  // compute thread: first failure; later launches share it
   std::string failure_;      // caller's thread: why the runner has failed

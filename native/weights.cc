@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -76,10 +77,15 @@ class WeightLoader {
     LoadedWeights loaded;
     progress_(0, total_);
     for (const DensePlan& plan : program_.dense) loaded.dense.push_back(loadDense(plan));
-    for (const LinearPlan& plan : program_.linears) {
+    loaded.linears.resize(program_.linears.size());
+    for (const size_t i : largestFirst()) {
+      const LinearPlan& plan = program_.linears[i];
       const int table = tiedTable(program_, plan);
-      loaded.linears.push_back(loadLinear(plan, table < 0 ? nullptr : loaded.dense[table]));
+      loaded.linears[i] = loadLinear(plan, table < 0 ? nullptr : loaded.dense[table]);
     }
+    // A read brings in the pages around it as well, those of tensors that were given back before it.
+    for (const auto& file : sources_->files) file->discardAll();
+    loaded.tables = keptTables();
     return loaded;
   }
 
@@ -91,6 +97,26 @@ class WeightLoader {
     };
     for (const DensePlan& plan : program_.dense) checkTensor(plan.source);
     for (const LinearPlan& plan : program_.linears) eachTensor(plan, checkTensor);
+  }
+
+  // Indices of linears. While one is repacked it is in memory twice: with the largest at first, when little
+  // else is there, the peak of a load is hardly more than what stays.
+  std::vector<size_t> largestFirst() const {
+    std::vector<size_t> bytes(program_.linears.size()), order(program_.linears.size());
+    for (size_t i = 0; i < order.size(); i++) {
+      order[i] = i;
+      eachTensor(program_.linears[i], [&](const TensorSource& tensor) { bytes[i] += tensor.bytes(); });
+    }
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return bytes[a] > bytes[b]; });
+    return order;
+  }
+
+  MappedTables keptTables() const {
+    MappedTables tables;
+    for (const DensePlan& plan : program_.dense)
+      if (plan.keep && plan.source.file >= 0)
+        tables.add(*sources_->files[plan.source.file], plan.source);
+    return tables;
   }
 
   void advance(const TensorSource& tensor) { done_ += tensor.bytes(); }
@@ -193,6 +219,23 @@ void MappedFile::prefetch(const TensorSource& tensor) const {
 // The pages at the edges may hold a neighbour that is read in place, and cost nothing to leave.
 void MappedFile::discard(const TensorSource& tensor) const {
   advise(tensor, MADV_DONTNEED, true);
+}
+
+void MappedFile::discardAll() const {
+  if (data_) madvise(data_, size_, MADV_DONTNEED);
+}
+
+void MappedTables::add(const MappedFile& file, const TensorSource& tensor) {
+  tables_.push_back({&file, tensor});
+}
+
+void MappedTables::noteReads(int64_t rows) {
+  // Linux brings in 16 pages at a time.
+  constexpr int64_t kMostRows = 128;
+  rowsRead_ += rows;
+  if (rowsRead_ < kMostRows) return;
+  rowsRead_ = 0;
+  for (const Table& table : tables_) table.file->discard(table.tensor);
 }
 
 LoadedWeights loadWeights(Device& device, const Program& program, const std::vector<std::string>& files,

@@ -16,11 +16,6 @@ namespace octavo {
 // Called with (bytes of sources done, bytes of all sources).
 using Progress = std::function<void(size_t, size_t)>;
 
-struct LoadedWeights {
-  std::vector<const Dense*> dense;     // one per Program::dense
-  std::vector<const Linear*> linears;  // one per Program::linears
-};
-
 // A read-only mapping of a whole file.
 class MappedFile {
  public:
@@ -36,8 +31,10 @@ class MappedFile {
   // not guess.
   void prefetch(const TensorSource& tensor) const;
   // Tells the system that these bytes were read for the last time, so that they leave this process's resident
-  // set.
+  // set. Bytes that are read again after all come back from the page cache.
   void discard(const TensorSource& tensor) const;
+  // The same for the whole file.
+  void discardAll() const;
 
  private:
   // Advice for the pages of a tensor: all that it touches, or only those that it has to itself.
@@ -46,6 +43,31 @@ class MappedFile {
   std::string path_;
   char* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// Tables that a backend reads in place, a few rows a step: embeddings. Each row brings the 64 KiB around it
+// into the resident set, so that after some thousand tokens the whole table would stay there.
+class MappedTables {
+ public:
+  // `file` must outlive the tables.
+  void add(const MappedFile& file, const TensorSource& tensor);
+  // `rows` rows of each were read: every now and then all pages are given back, to be found in the page cache
+  // again. No read may be going on.
+  void noteReads(int64_t rows);
+
+ private:
+  struct Table {
+    const MappedFile* file;
+    TensorSource tensor;
+  };
+  std::vector<Table> tables_;
+  int64_t rowsRead_ = 0;
+};
+
+struct LoadedWeights {
+  std::vector<const Dense*> dense;     // one per Program::dense
+  std::vector<const Linear*> linears;  // one per Program::linears
+  MappedTables tables;                 // their files hang on device.keptMemory
 };
 
 // Loads everything that `program` names into `device`. Host memory that the backend keeps reading (an

@@ -64,7 +64,7 @@ const SHAPE_ERRORS: [
   [
     ["kvCacheDtype"],
     "f8",
-    /^spec\.kvCacheDtype: expected one of f32, f16, got "f8"$/,
+    /^spec\.kvCacheDtype: expected one of f32, f16, int8, got "f8"$/,
   ],
   [
     ["cpuActivations"],
