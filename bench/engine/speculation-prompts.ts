@@ -46,8 +46,7 @@ export async function promptMaker(
   return async (kind, index) => {
     const random = randomFor(kind, index);
     if (kind === "random") return ids(random);
-    const content = QUESTIONS[kind](random);
-    const text = template.render([{ role: "user", content }], {
+    const text = template.render(CONVERSATIONS[kind](random), {
       addGenerationPrompt: true,
     });
     const encoded = await tokenizer.encode(text, { addSpecialTokens: false });
@@ -55,54 +54,79 @@ export async function promptMaker(
   };
 }
 
-const NAMES = [
-  "Anna",
-  "Ben",
-  "Clara",
-  "David",
-  "Emma",
-  "Felix",
-  "Maria",
-  "Tom",
-];
-const CITIES = [
-  "Berlin",
-  "London",
-  "Madrid",
-  "Oslo",
-  "Paris",
-  "Rome",
-  "Vienna",
-];
-const WORDS =
-  "apple river stone window garden silver morning paper yellow mountain table bridge cloud winter letter candle forest music water summer orange house".split(
-    " ",
-  );
-const TRAITS = ["brave", "small", "old", "happy", "clever", "lonely", "quiet"];
-const HEROES = ["fox", "cat", "bear", "robot", "girl", "boy", "bird", "dragon"];
+// The built-in model knows these words: it spells others wrong when it copies them.
+const NAMES = words("Anna Ben Clara David Emma Felix Maria Tom");
+const CITIES = words("Berlin London Madrid Oslo Paris Rome Vienna");
+const WORDS = words(
+  "apple banana bear black blue book bread candle car cheese chair dog farmer fox garden green honey horse key lamp lemon mirror orange owl pencil rabbit rice table teacher tomato train yellow",
+);
+const VERBS = words("brings buys finds likes opens paints sees sells takes");
+const COLORS = words("black blue brown gray green red white yellow");
+const THINGS = words("basket book bottle clock jacket lamp mirror table");
+const PLACES = ["at home", "in the garden", "near the river", "on the hill"];
+const TRAITS = words("brave small old happy clever lonely quiet");
+const HEROES = words("fox cat bear robot girl boy bird dragon");
 
-function pick<T>(random: Random, list: readonly T[]): T {
-  return list[random.integer(0, list.length - 1)] as T;
+function words(text: string): string[] {
+  return text.split(" ");
 }
 
-const QUESTIONS: Record<
+function pick(random: Random, list: readonly string[]): string {
+  return list[random.integer(0, list.length - 1)] as string;
+}
+
+function sample(random: Random, list: readonly string[], n: number): string[] {
+  const left = [...list];
+  return Array.from({ length: n }, () => {
+    const [word = ""] = left.splice(random.integer(0, left.length - 1), 1);
+    return word;
+  });
+}
+
+type Conversation = { role: "user" | "assistant"; content: string }[];
+
+const user = (content: string): Conversation => [{ role: "user", content }];
+
+const CONVERSATIONS: Record<
   Exclude<PromptKind, "random">,
-  (random: Random) => string
+  (random: Random) => Conversation
 > = {
   copying: (random) => {
-    const left = [...WORDS];
-    const words = Array.from({ length: random.integer(10, 20) }, () => {
-      const [word = ""] = left.splice(random.integer(0, left.length - 1), 1);
-      return word;
-    });
-    return `Copy these words exactly: ${words.join(" ")}`;
+    const text =
+      random.uniform() < 0.5
+        ? sample(random, WORDS, random.integer(5, 9)).join(" ")
+        : sentence(random);
+    return user(`Copy these words exactly: ${text}`);
   },
+  // The form of the answer is in those before it, its values in the question.
   extraction: (random) => {
-    const name = pick(random, NAMES);
-    const age = random.integer(5, 90);
-    return `Write the name, age and city as JSON: ${name} is ${age} years old and works in ${pick(random, CITIES)}.`;
+    const turns = Array.from({ length: 3 }, () => record(random));
+    return turns.flat().slice(0, -1);
   },
   // Hardly ever the same one twice in a run: recent outputs would have the answer.
   chat: (random) =>
-    `Tell me a short story about a ${pick(random, TRAITS)} ${pick(random, HEROES)} called ${pick(random, NAMES)} in ${pick(random, CITIES)}.`,
+    user(
+      `Tell me a short story about a ${pick(random, TRAITS)} ${pick(random, HEROES)} called ${pick(random, NAMES)} in ${pick(random, CITIES)}.`,
+    ),
 };
+
+function sentence(random: Random): string {
+  return `${pick(random, NAMES)} ${pick(random, VERBS)} the ${pick(random, COLORS)} ${pick(random, THINGS)} ${pick(random, PLACES)}.`;
+}
+
+/** A question and its answer. */
+function record(random: Random): Conversation {
+  const name = pick(random, NAMES);
+  const age = random.integer(5, 90);
+  const city = pick(random, CITIES);
+  return [
+    {
+      role: "user",
+      content: `Please extract name, age and city as JSON: ${name} is ${age} years old and works in ${city}.`,
+    },
+    {
+      role: "assistant",
+      content: `{"name": "${name}", "age": ${age}, "city": "${city}"}`,
+    },
+  ];
+}
