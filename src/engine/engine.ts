@@ -267,7 +267,7 @@ export class Engine {
   /** What the next step computes can't be chosen before this one is booked where either has drafts. */
   private goesAhead({ numDraftTokens }: ScheduledBatch): boolean {
     if (!this.config.asyncScheduling || numDraftTokens > 0) return false;
-    return !this.speculator?.waitsForBooking;
+    return !this.speculator?.waitsForBooking(this.scheduler.runningSequences);
   }
 
   /** Everything is booked: the step may have drafts. */

@@ -37,7 +37,8 @@ export function kindOf(
 ): StepKind {
   if (numDraftTokens > 0) return wasAhead ? "other" : "drafted";
   if (!asyncScheduling) return "plain";
-  return wasAhead && isAhead ? "plain" : "other";
+  if (wasAhead !== isAhead) return "other";
+  return isAhead ? "plain" : "waited";
 }
 
 /** Whether every row of the step is one of a token to come. */

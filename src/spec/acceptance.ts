@@ -1,3 +1,5 @@
+import { MAX_GRADE } from "./drafter.js";
+
 /** What is known of one sequence fades: half of it within about 13 judged proposals. */
 const FADING = 0.95;
 /** Of all sequences together: about 140. */
@@ -28,15 +30,26 @@ export class Acceptance {
 /** Before anything is known drafts are worth a try. */
 const FIRST_GUESS = 0.7;
 
-/** Of all sequences: what a new one is expected to be like. */
+/** Of all sequences, by how sure the drafts were: what those of a new sequence are expected to be like. */
 export class OverallAcceptance {
-  private readonly acceptance = new Acceptance(OVERALL_FADING);
+  private readonly all = new Acceptance(OVERALL_FADING);
+  private readonly byGrade = Array.from(
+    { length: MAX_GRADE + 1 },
+    () => new Acceptance(OVERALL_FADING),
+  );
 
-  note(right: number, judged: number): void {
-    this.acceptance.note(right, judged);
+  note(right: number, judged: number, grade: number): void {
+    this.all.note(right, judged);
+    this.byGrade[grade]?.note(right, judged);
   }
 
+  /** However sure they were. */
   get estimate(): number {
-    return this.acceptance.estimate(FIRST_GUESS);
+    return this.all.estimate(FIRST_GUESS);
+  }
+
+  of(grade: number): number {
+    const { estimate } = this;
+    return this.byGrade[grade]?.estimate(estimate) ?? estimate;
   }
 }

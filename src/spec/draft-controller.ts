@@ -4,13 +4,16 @@ import { StepTimes } from "./step-times.js";
 
 /** No further than this beyond the rows that are known: a first step too large would cost more than it tells. */
 const LADDER = 2;
+/** Share of the known cost of a row that one beyond what is known is expected to have. */
+const OPTIMISM = 0.7;
 
 /**
  *   plain     a step without drafts, while steps without drafts follow each other
- *   drafted   a step with drafts behind another such step: everything between the two counts, drafting included
+ *   drafted   a step with drafts behind another that was waited for: everything between counts, drafting included
+ *   waited    the same without drafts: there were none worth it
  *   other     anything else: nothing is learned from it
  */
-export type StepKind = "plain" | "drafted" | "other";
+export type StepKind = "plain" | "drafted" | "waited" | "other";
 
 /**
  * How many drafts pay, from what steps have taken so far and how many drafts were right. It has no clock and no say in
@@ -19,6 +22,7 @@ export type StepKind = "plain" | "drafted" | "other";
 export class DraftController {
   private readonly plain = new StepTimes();
   private readonly drafted = new StepTimes();
+  private readonly waited = new StepTimes();
 
   /** `mostRows`: that a step may have. */
   constructor(private readonly mostRows: number) {}
@@ -27,8 +31,38 @@ export class DraftController {
   noteStep(kind: StepKind, rows: number, seconds: number): void {
     this.plain.tick();
     this.drafted.tick();
+    this.waited.tick();
     if (kind === "plain") this.plain.observe(rows, seconds);
     else if (kind === "drafted") this.drafted.observe(rows, seconds);
+    else if (kind === "waited") this.waited.observe(rows, seconds);
+  }
+
+  /** Whether it is known what a step of `numSeqs` sequences takes without drafts. */
+  knowsPlain(numSeqs: number): boolean {
+    return this.plain.knows(numSeqs);
+  }
+
+  /** What a step of `rows` rows that is waited for takes, as a multiple of one scheduled ahead without drafts. */
+  costOfWaiting(numSeqs: number, rows: number): number {
+    const plain = this.plain.at(numSeqs);
+    if (rows > numSeqs) return this.secondsOf(rows, numSeqs, plain) / plain;
+    return this.waited.knows(rows) ? this.waited.at(rows) / plain : 1;
+  }
+
+  /**
+   * A step with drafts. Beyond what is known each row costs most of what rows cost so far: not all of it, so that what
+   * seems to pay only a little less is tried.
+   */
+  private secondsOf(rows: number, numSeqs: number, plain: number): number {
+    const { largest } = this.drafted;
+    const seconds = this.drafted.at(rows, numSeqs, plain);
+    const known = Math.max(numSeqs, largest);
+    if (rows <= known) return seconds;
+    const slope =
+      largest > numSeqs
+        ? (seconds - plain) / (largest - numSeqs)
+        : this.plain.slopeUpTo(numSeqs);
+    return seconds + OPTIMISM * Math.max(0, slope) * (rows - known);
   }
 
   /**
@@ -36,7 +70,7 @@ export class DraftController {
    * False, and all 0, where none pay, or where it isn't known yet what a step without them takes.
    */
   plan(numSeqs: number, candidates: DraftCandidates, out: Int32Array): boolean {
-    if (candidates.count === 0 || !this.plain.knows(numSeqs)) {
+    if (candidates.count === 0 || !this.knowsPlain(numSeqs)) {
       out.fill(0, 0, candidates.count);
       return false;
     }
@@ -47,7 +81,7 @@ export class DraftController {
       candidates,
       {
         plain,
-        drafting: (rows) => this.drafted.at(rows, numSeqs, plain),
+        drafting: (rows) => this.secondsOf(rows, numSeqs, plain),
         mostRows: Math.min(this.mostRows, LADDER * known),
       },
       out,

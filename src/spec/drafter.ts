@@ -2,6 +2,8 @@ import { assert } from "../core/errors.js";
 import type { Sequence } from "../core/sequence.js";
 import type { SpeculativeMethod } from "../core/speculative-config.js";
 
+export const MAX_GRADE = 7;
+
 /**
  * The sequences to draft for in one step, and their drafts: structures of arrays, reused. Every sequence is running, and
  * all of its tokens but the last are computed at least.
@@ -12,6 +14,8 @@ export class DraftBatch {
   readonly wanted: Int32Array;
   /** Int32 [maxNumSeqs] drafts pushed for it so far. */
   readonly numDrafts: Int32Array;
+  /** Uint8 [maxNumSeqs] how sure the drafts of the i-th are, 0 to MAX_GRADE. */
+  readonly grade: Uint8Array;
   /** Int32 [maxNumSeqs * maxNumDrafts]; the drafts of the i-th begin at i * maxNumDrafts. */
   readonly tokens: Int32Array;
   private readonly sequences: (Sequence | null)[];
@@ -23,6 +27,7 @@ export class DraftBatch {
   ) {
     this.wanted = new Int32Array(maxNumSeqs);
     this.numDrafts = new Int32Array(maxNumSeqs);
+    this.grade = new Uint8Array(maxNumSeqs);
     this.tokens = new Int32Array(maxNumSeqs * maxNumDrafts);
     this.sequences = new Array<Sequence | null>(maxNumSeqs).fill(null);
   }
@@ -42,6 +47,7 @@ export class DraftBatch {
     const i = this.count++;
     this.sequences[i] = sequence;
     this.wanted[i] = wanted;
+    this.grade[i] = 0;
   }
 
   /** The i-th sequence, i < count. */
@@ -56,6 +62,14 @@ export class DraftBatch {
     this.tokens[i * this.maxNumDrafts + at] = token;
     this.numDrafts[i] = at + 1;
     return true;
+  }
+
+  /**
+   * How sure the drafts of the i-th are, on a scale of the drafter's own. How often they are right is counted for each
+   * grade apart; a drafter that can't tell leaves it at 0.
+   */
+  setGrade(i: number, grade: number): void {
+    this.grade[i] = Math.min(grade, MAX_GRADE);
   }
 
   /** The drafts of the i-th sequence; a view, valid until `clear`. */

@@ -2,14 +2,17 @@ import type { Sequence } from "../core/sequence.js";
 import { Acceptance } from "./acceptance.js";
 
 /** `right` of the `judged` drafts that were compared were right. */
-export type NoteJudged = (right: number, judged: number) => void;
+export type NoteJudged = (right: number, judged: number, grade: number) => void;
 
 /**
  * What speculation knows of one sequence: how many drafts were right lately, and drafts that are not verified but compared with
  * what is decoded anyway, to see whether they would have paid.
  */
 export class Forecast {
-  readonly acceptance = new Acceptance();
+  /** Of the latest drafts: see DraftBatch. */
+  grade = 0;
+  /** By grade, those that were seen. */
+  private readonly acceptances: (Acceptance | undefined)[] = [];
   /** Int32 [most drafts] */
   private readonly tokens: Int32Array;
   private length = 0;
@@ -29,7 +32,13 @@ export class Forecast {
     return this.length - this.numRight;
   }
 
-  set({ numTokens }: Sequence, drafts: Int32Array): void {
+  /** Probability that a draft of the latest grade is right, beside `prior` that counts like a few judgements. */
+  acceptance(prior: number): number {
+    return this.acceptances[this.grade]?.estimate(prior) ?? prior;
+  }
+
+  set({ numTokens }: Sequence, drafts: Int32Array, grade: number): void {
+    this.grade = grade;
     this.tokens.set(drafts);
     this.length = drafts.length;
     this.start = numTokens;
@@ -57,7 +66,8 @@ export class Forecast {
 
   judged(right: number, judged: number): void {
     if (judged === 0) return;
-    this.acceptance.note(right, judged);
-    this.note(right, judged);
+    const { grade } = this;
+    (this.acceptances[grade] ??= new Acceptance()).note(right, judged);
+    this.note(right, judged, grade);
   }
 }

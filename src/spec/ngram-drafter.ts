@@ -32,7 +32,9 @@ export class NgramDrafter implements Drafter {
       }
       const { tokens, numTokens } = sequence;
       const end = index.find(tokens, numTokens, promptLookupMax);
-      if (end >= 0) continueFrom(end, tokens, numTokens, batch, i);
+      if (end < 0) continue;
+      batch.setGrade(i, index.matched);
+      continueFrom(end, tokens, numTokens, batch, i);
     }
   }
 
@@ -80,6 +82,8 @@ export class NgramIndex {
   private numIndexed = 0;
   /** Polynomial of the `length` tokens before numIndexed, modulo 2^32. */
   private hash = 0;
+  /** Tokens that matched where the last search ended. */
+  matched = 0;
   /** MULTIPLIER ** length */
   private readonly outgoing: number;
 
@@ -110,6 +114,7 @@ export class NgramIndex {
       }
       end = this.next[end] as number;
     }
+    this.matched = bestMatch;
     return best;
   }
 

@@ -1,8 +1,8 @@
 import type { StepKind } from "./draft-controller.js";
 
 /**
- * Times steps from the end of one to the end of the next, everything in between included: what a client waits for. Only
- * a step that follows one of its own kind tells something: around a change, work of one is done in the other's time.
+ * Times steps from the end of one to the end of the next, everything in between included: what a client waits for. Around
+ * a change between steps scheduled ahead and steps waited for, work of one is done in the other's time: those say nothing.
  */
 export class Pace {
   private last: StepKind = "other";
@@ -13,11 +13,21 @@ export class Pace {
     const { last, end } = this;
     this.last = kind;
     this.end = performance.now();
-    return kind === last && kind !== "other" ? (this.end - end) / 1e3 : 0;
+    return isComparable(last, kind) ? (this.end - end) / 1e3 : 0;
   }
 
   /** There was nothing to do. */
   interrupt(): void {
     this.last = "other";
   }
+}
+
+function isComparable(last: StepKind, kind: StepKind): boolean {
+  if (kind === "other") return false;
+  return kind === last || (isWaitedFor(kind) && isWaitedFor(last));
+}
+
+/** Nothing of the next step is done before it ends. */
+function isWaitedFor(kind: StepKind): boolean {
+  return kind === "drafted" || kind === "waited";
 }

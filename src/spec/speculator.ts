@@ -10,6 +10,7 @@ import type { Drafter } from "./drafter.js";
 import { Forecast } from "./forecast.js";
 import { SpecCounter } from "./spec-stats.js";
 import type { SpecStats } from "./spec-stats.js";
+import { Waiting } from "./waiting.js";
 
 export interface SpeculatorOptions {
   drafter: Drafter;
@@ -31,16 +32,16 @@ export interface RunningSequences {
 }
 
 /** Share of the time that may be spent on finding out whether drafts would pay. */
-const PROBING = 0.005;
+const PROBING = 0.01;
 /** Seconds a look of a drafter that costs nothing is charged with at most: the first ones find their code cold. */
-const MOST_CHARGE = 0.0001;
+const MOST_CHARGE = 0.00002;
 /** Seconds of it that can be saved up. */
 const MOST_CREDIT = 0.001;
 
 /**
  * Decides, before each step, for which sequences how many drafts are verified in it.
  *
- *   drafting   propose -> step with drafts -> book -> propose ...      each step waits for the one before
+ *   waiting    propose -> step, with drafts where some are good -> book -> propose ...    while that pays: see Waiting
  *   ahead      step -> step -> ...   none has drafts; each is scheduled while the one before computes. What the drafter
  *              would have proposed is compared with what comes, until it looks as if drafts would pay
  */
@@ -56,7 +57,12 @@ export class Speculator {
   private readonly candidates: DraftCandidates;
   /** Int32 [maxNumSeqs] */
   private readonly lengths: Int32Array;
+  private readonly waiting = new Waiting();
   private waits = false;
+  /** Nothing that may have drafts decoded when `propose` was last called. */
+  private idle = false;
+  /** The step that is waited for; 0 sequences: none. */
+  private readonly current = { numSeqs: 0, rows: 0, numAccepted: 0 };
   /** Seconds that may be spent on looking ahead; what asking a costly drafter took. */
   private credit = 0;
   private probeSeconds = 0;
@@ -84,38 +90,58 @@ export class Speculator {
   }
 
   /** The next step is not to be scheduled before this one is booked: it is likely to have drafts. */
-  get waitsForBooking(): boolean {
-    return this.waits;
+  waitsForBooking(running: RunningSequences): boolean {
+    if (this.waits || !this.idle || !this.waiting.pays) return this.waits;
+    // Prompts alone: what comes after them may have drafts from the first step on.
+    for (let i = 0; i < running.length; i++)
+      if (this.mostFor(running.at(i)) > 0) return true;
+    return false;
   }
 
   /** Before a step, with everything booked: sets the draftTokens of running sequences. */
   propose(running: RunningSequences): void {
     const numSeqs = this.collect(running, 0);
-    const { eligible, asked, lengths } = this;
+    const { eligible, lengths, waiting } = this;
     const { adaptive } = this.options.config;
+    if (adaptive) this.judgeWaiting();
+    this.idle = eligible.count === 0;
     this.waits = !adaptive && eligible.count > 0;
-    if (eligible.count === 0) return;
+    if (this.idle) return;
     for (let i = 0; i < eligible.count; i++)
       this.forecastOf(eligible.sequence(i)).drop();
     lengths.set(eligible.wanted.subarray(0, eligible.count));
     if (adaptive && this.isCostly) {
       this.fillCandidates(eligible, eligible.wanted);
-      if (!this.controller.plan(numSeqs, this.candidates, lengths)) return;
+      if (!this.controller.plan(numSeqs, this.candidates, lengths))
+        return waiting.end();
     }
+    const rows = numSeqs + this.proposeWanted(numSeqs);
+    if (!adaptive) return;
+    if (rows > numSeqs && !waiting.pays) waiting.begin();
+    this.waits = waiting.pays && this.controller.knowsPlain(numSeqs);
+    if (rows > numSeqs || this.waits) this.noteCurrent(numSeqs, rows);
+  }
+
+  /** Drafts for the eligible, up to `lengths`; returns how many. */
+  private proposeWanted(numSeqs: number): number {
+    const { eligible, asked, lengths } = this;
     asked.clear();
     for (let i = 0; i < eligible.count; i++)
       if ((lengths[i] as number) > 0)
         asked.add(eligible.sequence(i), lengths[i] as number);
     this.draft();
     lengths.set(asked.numDrafts.subarray(0, asked.count));
-    if (adaptive) {
+    if (this.options.config.adaptive) {
       this.fillCandidates(asked, asked.numDrafts);
       this.controller.plan(numSeqs, this.candidates, lengths);
     }
+    let numDrafts = 0;
     for (let i = 0; i < asked.count; i++) {
       const drafts = asked.draftsOf(i).subarray(0, lengths[i]);
       asked.sequence(i).draftTokens = drafts;
+      numDrafts += drafts.length;
     }
+    return numDrafts;
   }
 
   /** While a step without drafts computes that was scheduled ahead: whether the one after it should have some. */
@@ -134,6 +160,7 @@ export class Speculator {
     const left =
       this.credit - (this.isCostly ? took : Math.min(took, MOST_CHARGE));
     this.credit = this.waits ? Math.max(0, left) : left;
+    if (this.waits && adaptive) this.waiting.begin();
   }
 
   /** A step that did nothing but decode took `seconds`. */
@@ -151,6 +178,7 @@ export class Speculator {
     judged: number,
   ): void {
     this.counter.note(drafted, accepted);
+    this.current.numAccepted += accepted;
     this.forecastOf(sequence).judged(accepted, judged);
   }
 
@@ -168,6 +196,24 @@ export class Speculator {
 
   close(): void {
     this.drafter.close();
+  }
+
+  private noteCurrent(numSeqs: number, rows: number): void {
+    const { current } = this;
+    current.numSeqs = numSeqs;
+    current.rows = rows;
+    current.numAccepted = 0;
+  }
+
+  /** How the step before fared, if it was waited for. */
+  private judgeWaiting(): void {
+    const { numSeqs, rows, numAccepted } = this.current;
+    if (numSeqs > 0 && this.controller.knowsPlain(numSeqs))
+      this.waiting.note(
+        1 + numAccepted / numSeqs,
+        this.controller.costOfWaiting(numSeqs, rows),
+      );
+    this.current.numSeqs = 0;
   }
 
   /** Looking at what it would propose takes time from the steps. */
@@ -209,8 +255,11 @@ export class Speculator {
     candidates.count = batch.count;
     candidates.reach.fill(1, 0, batch.count);
     candidates.limit.set(limit.subarray(0, batch.count));
-    for (let i = 0; i < batch.count; i++)
-      candidates.acceptance[i] = this.acceptanceOf(batch.sequence(i));
+    for (let i = 0; i < batch.count; i++) {
+      const forecast = this.forecastOf(batch.sequence(i));
+      forecast.grade = batch.grade[i] as number;
+      candidates.acceptance[i] = this.acceptanceOf(forecast);
+    }
   }
 
   /** Asks the drafter, and cuts off what the target could not sample or no mask could be made for. */
@@ -235,9 +284,10 @@ export class Speculator {
     let count = 0;
     for (let i = 0; i < eligible.count; i++) {
       const sequence = eligible.sequence(i);
-      const left = this.forecastOf(sequence).numLeft - 1;
+      const forecast = this.forecastOf(sequence);
+      const left = forecast.numLeft - 1;
       if (left <= 0) continue;
-      const acceptance = this.acceptanceOf(sequence);
+      const acceptance = this.acceptanceOf(forecast);
       candidates.acceptance[count] = acceptance;
       candidates.reach[count] = acceptance;
       candidates.limit[count++] = left;
@@ -281,20 +331,22 @@ export class Speculator {
     this.drafter.propose(asked);
     for (let i = 0; i < asked.count; i++) {
       const sequence = asked.sequence(i);
-      this.forecastOf(sequence).set(sequence, asked.draftsOf(i));
+      const grade = asked.grade[i] as number;
+      this.forecastOf(sequence).set(sequence, asked.draftsOf(i), grade);
     }
   }
 
-  private acceptanceOf(sequence: Sequence): number {
-    return this.forecastOf(sequence).acceptance.estimate(this.overall.estimate);
+  /** Of the drafts that it was told of last. */
+  private acceptanceOf(forecast: Forecast): number {
+    return forecast.acceptance(this.overall.of(forecast.grade));
   }
 
   private forecastOf(sequence: Sequence): Forecast {
     let forecast = this.forecasts.get(sequence);
     if (!forecast) {
       const { numSpeculativeTokens } = this.options.config;
-      forecast = new Forecast(numSpeculativeTokens, (right, judged) => {
-        this.overall.note(right, judged);
+      forecast = new Forecast(numSpeculativeTokens, (right, judged, grade) => {
+        this.overall.note(right, judged, grade);
         this.counter.noteJudged(judged, this.overall.estimate);
       });
       this.forecasts.set(sequence, forecast);

@@ -50,10 +50,15 @@ export class StepTimes {
     this.expiresAt[b] = this.clock + (this.expiry[b] as number);
   }
 
-  /** Whether steps of about `rows` rows have been seen, and lately. */
+  /** Whether steps of about `rows` rows have been seen, and lately, or both smaller and larger ones. */
   knows(rows: number): boolean {
     const b = bucketOf(rows);
-    return this.isTrusted(b) || this.isTrusted(b - 1) || this.isTrusted(b + 1);
+    if (this.isTrusted(b) || this.isTrusted(b - 1) || this.isTrusted(b + 1))
+      return true;
+    if (rows >= this.largest) return false;
+    for (let smaller = b - 2; smaller > 0; smaller--)
+      if (this.isTrusted(smaller)) return true;
+    return false;
   }
 
   /**
@@ -77,6 +82,17 @@ export class StepTimes {
       low = high;
     }
     return low;
+  }
+
+  /** Seconds that each row adds, from the least known rows to `rows`; 0 where only one number is known. */
+  slopeUpTo(rows: number): number {
+    for (let b = 0; b < this.times.length; b++) {
+      if (!this.isTrusted(b)) continue;
+      const least = this.rows[b] as number;
+      if (least >= rows) return 0;
+      return (this.at(rows) - (this.times[b] as number)) / (rows - least);
+    }
+    return 0;
   }
 
   /** Most rows that are known; 0 where nothing is. */

@@ -2,6 +2,7 @@ import { randomInt } from "node:crypto";
 import type { Sequence } from "../core/sequence.js";
 import type { SuffixConfig } from "../core/speculative-config.js";
 import { ContextIndex } from "./token-contexts.js";
+import { MAX_GRADE } from "./drafter.js";
 import type { DraftBatch, Drafter } from "./drafter.js";
 import { RecentOutputs } from "./recent-outputs.js";
 import { SuffixPath, SuffixSearch } from "./suffix-path.js";
@@ -47,6 +48,8 @@ export class SuffixDrafter implements Drafter {
       this.continue(sequence, batch.wanted[i] as number);
       for (let j = 0; j < best.length; j++)
         batch.push(i, best.tokens[j] as number);
+      if (best.length > 0)
+        batch.setGrade(i, Math.round((MAX_GRADE * best.score) / best.length));
     }
   }
 

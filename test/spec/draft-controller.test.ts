@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../../bench/random.js";
-import { Acceptance } from "../../src/spec/acceptance.js";
+import { Acceptance, OverallAcceptance } from "../../src/spec/acceptance.js";
 import { DraftController } from "../../src/spec/draft-controller.js";
 import {
   expectedAccepted,
@@ -8,6 +8,7 @@ import {
   type DraftCandidates,
 } from "../../src/spec/draft-plan.js";
 import { StepTimes } from "../../src/spec/step-times.js";
+import { Waiting } from "../../src/spec/waiting.js";
 
 function candidates(acceptance: number[], limit: number): DraftCandidates {
   const count = acceptance.length;
@@ -18,6 +19,8 @@ function candidates(acceptance: number[], limit: number): DraftCandidates {
     limit: new Int32Array(count).fill(limit),
   };
 }
+
+const many = (n: number, a: number): number[] => new Array<number>(n).fill(a);
 
 /** Seconds of a step of `rows` rows. */
 type Cost = (rows: number) => number;
@@ -127,6 +130,62 @@ describe("StepTimes", () => {
   });
 });
 
+describe("StepTimes between and beyond", () => {
+  it("knows what lies between two sizes, and nothing beyond them", () => {
+    const times = new StepTimes();
+    for (const rows of [1, 16])
+      for (let i = 0; i < 3; i++) times.observe(rows, rows);
+    expect(times.knows(8)).toBe(true);
+    expect(times.knows(40)).toBe(false);
+    expect(times.slopeUpTo(16)).toBe(1);
+    expect(times.slopeUpTo(1)).toBe(0);
+  });
+});
+
+describe("OverallAcceptance", () => {
+  it("tells drafts that rest on much from those that rest on little", () => {
+    const overall = new OverallAcceptance();
+    for (let i = 0; i < 50; i++) {
+      overall.note(0, 1, 1);
+      overall.note(5, 5, 4);
+    }
+    expect(overall.of(1)).toBeLessThan(0.1);
+    expect(overall.of(4)).toBeGreaterThan(0.95);
+    expect(overall.of(2)).toBeCloseTo(overall.estimate, 10);
+  });
+});
+
+describe("Waiting", () => {
+  const steps = (waiting: Waiting, worth: number, cost: number): number => {
+    for (let step = 0; step < 1000; step++) {
+      if (!waiting.pays) return step;
+      waiting.note(worth, cost);
+    }
+    return 1000;
+  };
+
+  it("does not begin by itself, and ends once it has lost a step's time", () => {
+    const waiting = new Waiting();
+    expect(waiting.pays).toBe(false);
+    waiting.note(5, 1);
+    expect(waiting.pays).toBe(false);
+    waiting.begin();
+    expect(steps(waiting, 1, 1.25)).toBeLessThan(6);
+  });
+
+  it("goes on where it costs nothing or drafts make up for it", () => {
+    const waiting = new Waiting();
+    waiting.begin();
+    expect(steps(waiting, 1, 1)).toBe(1000);
+    for (let i = 0; i < 100; i++) {
+      waiting.note(3, 1.5);
+      for (let without = 0; without < 5; without++) waiting.note(1, 1.2);
+      expect(waiting.pays).toBe(true);
+    }
+    expect(steps(waiting, 1, 1.2)).toBeLessThan(50);
+  });
+});
+
 interface World {
   cost: Cost;
   /** Of each sequence. */
@@ -174,7 +233,17 @@ function speedUp({ cost, acceptance, waiting, noise }: World, steps: number) {
 }
 
 describe("DraftController", () => {
-  const many = (n: number, a: number): number[] => new Array<number>(n).fill(a);
+  it("expects rows beyond the known ones to cost what rows cost", () => {
+    const controller = new DraftController(512);
+    const out = new Int32Array(16);
+    for (const rows of [1, 16])
+      for (let i = 0; i < 3; i++)
+        controller.noteStep("plain", rows, linear(rows));
+    expect(controller.plan(16, candidates(many(16, 0.6), 1), out)).toBe(false);
+    expect(controller.costOfWaiting(16, 32)).toBeGreaterThan(1.6);
+    for (let i = 0; i < 3; i++) controller.noteStep("waited", 16, 0.02);
+    expect(controller.costOfWaiting(16, 16)).toBeCloseTo(1.25, 10);
+  });
 
   it.each<[string, World]>([
     [
