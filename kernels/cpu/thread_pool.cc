@@ -57,8 +57,10 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::fork(int64_t items, Call call, const void* context) {
   call_ = call;
   context_ = context;
-  items_ = items;
-  nextItem_.store(0, std::memory_order_relaxed);
+  for (int64_t t = 0; t < threads_; ++t) {
+    ranges_[t].next.store(items * t / threads_, std::memory_order_relaxed);
+    ranges_[t].end = items * (t + 1) / threads_;
+  }
   joined_.fetch_and(~kClosed);  // publishes the job to whoever joins
   // Sequentially consistent against sleepers_: a worker sees this generation before it sleeps, or is seen
   // here.
@@ -73,11 +75,15 @@ void ThreadPool::fork(int64_t items, Call call, const void* context) {
   awaitWorkers();
 }
 
+// The thread's own range, then what is left of the others', from the next thread's on.
 void ThreadPool::takeItems(int thread) {
-  for (;;) {
-    const int64_t item = nextItem_.fetch_add(1, std::memory_order_relaxed);
-    if (item >= items_) return;
-    call_(context_, item, thread);
+  for (int i = 0; i < threads_; ++i) {
+    Range& range = ranges_[(thread + i) % threads_];
+    for (;;) {
+      const int64_t item = range.next.fetch_add(1, std::memory_order_relaxed);
+      if (item >= range.end) break;
+      call_(context_, item, thread);
+    }
   }
 }
 

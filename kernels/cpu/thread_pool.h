@@ -1,10 +1,11 @@
 // A fork-join pool for ops that take microseconds: workers spin for a moment after each job, because the next
 // op of a forward pass follows at once, and then sleep, so that an idle server uses no processor.
 //
-// A job is a number of fixed items, taken by an atomic counter: which thread computes an item never changes
-// what is computed. The calling thread takes part, and waits only for workers that have joined the job: one
-// that is still waking up when the items run out (on a busy machine that can take milliseconds) is not waited
-// for.
+// A job is a number of fixed items; which thread computes an item never changes what is computed. Each thread
+// has a range of them and takes it in order: weights that lie one after the other are then one stream, which
+// the processor's prefetchers follow. With nothing left it takes from the other threads' ranges. The calling
+// thread takes part, and waits only for workers that have joined the job: one that is still waking up when the
+// items run out (on a busy machine that can take milliseconds) is not waited for.
 #pragma once
 #include <pthread.h>
 
@@ -47,6 +48,11 @@ class ThreadPool {
     pthread_t handle;
     int thread;
   };
+  // One thread's items; whoever takes one moves `next`, perhaps beyond the end.
+  struct alignas(64) Range {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
 
   void fork(int64_t items, Call call, const void* context);
   void takeItems(int thread);
@@ -63,10 +69,9 @@ class ThreadPool {
   // The job. Written by the caller while the job is closed and nobody is in it.
   Call call_ = nullptr;
   const void* context_ = nullptr;
-  int64_t items_ = 0;
+  Range ranges_[kMaxThreads];
 
   static constexpr int kClosed = 1 << 30;
-  alignas(64) std::atomic<int64_t> nextItem_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};  // jobs so far
   alignas(64) std::atomic<int> joined_{kClosed};     // workers in the job, plus kClosed when no more may join
   alignas(64) std::atomic<int> sleepers_{0};         // workers that wait for jobReady_, or are about to
