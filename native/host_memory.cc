@@ -7,6 +7,8 @@
 #include <sstream>
 #include <string>
 
+#include "../kernels/control_groups.h"
+
 namespace octavo {
 
 namespace {
@@ -37,21 +39,15 @@ struct GroupFiles {
 constexpr GroupFiles kVersion2 = {"memory.max", "memory.current", "inactive_file"};
 constexpr GroupFiles kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
 
-// Bounds `memory` by the group at root + path and by every group above it.
-void boundByGroups(const std::string& root, std::string path, const GroupFiles& files, HostMemory* memory) {
-  for (;;) {
-    const std::string folder = root + path + "/";
-    uint64_t limit = 0, usage = 0, reclaimable = 0;
-    // Limits above the machine's memory (v1 writes 2^63 for none) bound nothing.
-    if (readNumber(folder + files.limit, &limit) && limit < memory->total) memory->total = limit;
-    if (limit > 0 && readNumber(folder + files.usage, &usage)) {
-      readField(folder + "memory.stat", files.reclaimable, &reclaimable);
-      const uint64_t used = usage - std::min(usage, reclaimable);
-      memory->available = std::min(memory->available, limit - std::min(limit, used));
-    }
-    if (path.empty()) return;
-    path.erase(path.find_last_of('/'));
-  }
+// Limits above the machine's memory (v1 writes 2^63 for none) bound nothing.
+void boundByGroup(const ControlGroup& group, HostMemory* memory) {
+  const GroupFiles& files = group.version == 2 ? kVersion2 : kVersion1;
+  uint64_t limit = 0, usage = 0, reclaimable = 0;
+  if (readNumber(group.folder + files.limit, &limit) && limit < memory->total) memory->total = limit;
+  if (limit == 0 || !readNumber(group.folder + files.usage, &usage)) return;
+  readField(group.folder + "memory.stat", files.reclaimable, &reclaimable);
+  const uint64_t used = usage - std::min(usage, reclaimable);
+  memory->available = std::min(memory->available, limit - std::min(limit, used));
 }
 
 }  // namespace
@@ -63,22 +59,7 @@ HostMemory readHostMemory() {
   memory.available = memory.total;
   uint64_t kib = 0;
   if (readField("/proc/meminfo", "MemAvailable:", &kib)) memory.available = kib * 1024;
-  // Lines are "id:controllers:path"; v2's is "0::/path".
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':');
-    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    std::string path = line.substr(second + 1);
-    if (path.empty() || path[0] != '/') path = "/" + path;
-    if (path == "/") path.clear();
-    // "/../.." names a group outside of this namespace: its files are not here.
-    if (path.find("..") != std::string::npos) path.clear();
-    if (controllers.empty()) boundByGroups("/sys/fs/cgroup", path, kVersion2, &memory);
-    if (("," + controllers + ",").find(",memory,") != std::string::npos)
-      boundByGroups("/sys/fs/cgroup/memory", path, kVersion1, &memory);
-  }
+  eachControlGroup("", "memory", [&](const ControlGroup& group) { boundByGroup(group, &memory); });
   return memory;
 }
 

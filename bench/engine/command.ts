@@ -132,7 +132,12 @@ export function startupBenchCommand(): Command {
       "a server process for each trial, from its start until it listens and until its first token",
     )
     .option("--num-iters <n>", "measured starts", atLeast(1), 5)
-    .option("--num-iters-warmup <n>", "starts before", integer(0), 1);
+    .option("--num-iters-warmup <n>", "starts before", integer(0), 1)
+    .option(
+      "--memory",
+      "also resident memory after loading, after 50 short requests, and after three prompts of 1,000 tokens",
+      false,
+    );
   addEngineFlags(command);
   return command.action(async (flags: StartupFlags, self: Command) => {
     const { runStartupBench } = await import("./startup.js");

@@ -1,20 +1,30 @@
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { OctavoError } from "../../src/core/errors.js";
 import { ProgressBar } from "../../src/cli/format.js";
 import { requestBody, sendRequest } from "../serve/client.js";
+import type { RequestSettings } from "../serve/client.js";
 import { HttpClient } from "../serve/http.js";
 import { machineLines, measureMachine, type Machine } from "../machine.js";
 import { summarize } from "../serve/statistics.js";
+import { localVocabulary } from "../serve/vocabulary.js";
 import { endOf, listeningAddress, START_TIMEOUT_MS } from "./server-process.js";
 import { requireModel, type EngineBenchFlags } from "./flags.js";
+import {
+  memoryLines,
+  memoryUnderLoad,
+  processMemory,
+  type MemoryPoint,
+  type ProcessMemory,
+} from "./memory.js";
 
 export interface StartupFlags extends EngineBenchFlags {
   numIters: number;
   numItersWarmup: number;
   device: string;
   threads: number;
+  /** Also resident memory after more requests, of a further start. */
+  memory: boolean;
 }
 
 /** One start of a server process. Seconds after it was spawned. */
@@ -23,9 +33,8 @@ export interface StartupTrial {
   listening: number;
   /** The first token of a first request of one token arrived. */
   firstToken: number;
-  /** VmHWM and VmRSS after that; null where /proc is missing. */
-  peakMemoryBytes: number | null;
-  residentMemoryBytes: number | null;
+  /** After that; null where /proc is missing. */
+  memory: ProcessMemory | null;
 }
 
 export interface StartupResult {
@@ -39,6 +48,8 @@ export interface StartupResult {
   first_token_times: number[];
   median_first_token_time: number;
   trials: StartupTrial[];
+  /** Empty without --memory. */
+  memory: MemoryPoint[];
 }
 
 const PERCENTILES = [10, 25, 50, 75, 90, 99];
@@ -61,7 +72,7 @@ export async function runStartupBench(
   const bar = new ProgressBar("Starts");
   const trials: StartupTrial[] = [];
   for (let i = 0; i < total; i++) {
-    const trial = await startOnce([model, ...serveArguments]);
+    const trial = await withServer([model, ...serveArguments], firstToken);
     if (i >= flags.numItersWarmup) trials.push(trial);
     bar.update(i + 1, total);
   }
@@ -81,6 +92,13 @@ export async function runStartupBench(
     first_token_times: firstTokens,
     median_first_token_time: summarize(firstTokens, []).median,
     trials,
+    memory: flags.memory
+      ? await withServer([model, ...serveArguments], async (started) => {
+          const { settings, maxModelLen } = await servedModel(started.http);
+          const ids = await (await localVocabulary(model)).plainIds();
+          return memoryUnderLoad(started, settings, { ids, maxModelLen });
+        })
+      : [],
   };
   print(`Avg startup time: ${summary.mean.toFixed(3)} seconds`);
   for (const [p, value] of summary.percentiles)
@@ -88,72 +106,75 @@ export async function runStartupBench(
   print(
     `Median time to the first token: ${result.median_first_token_time.toFixed(3)} seconds`,
   );
-  const memory = trials.at(-1)?.residentMemoryBytes ?? null;
-  if (memory !== null)
-    print(`Resident after it: ${(memory / 2 ** 20).toFixed(0)} MiB`);
+  const memory = trials.at(-1)?.memory;
+  if (memory)
+    print(`Resident after it: ${(memory.resident / 2 ** 20).toFixed(0)} MiB`);
+  if (flags.memory) memoryLines(result.memory).forEach(print);
   return result;
 }
 
-async function startOnce(args: readonly string[]): Promise<StartupTrial> {
+/** A server that has just begun to listen. */
+interface Started {
+  pid: number | undefined;
+  http: HttpClient;
+  /** Seconds since it was spawned. */
+  seconds: () => number;
+}
+
+/** What `use` makes of a server process, which ends after it. */
+async function withServer<T>(
+  args: readonly [string, ...string[]],
+  use: (started: Started) => Promise<T>,
+): Promise<T> {
   const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
   const spawned = performance.now();
-  const seconds = (): number => (performance.now() - spawned) / 1000;
   const child = spawn(
     process.execPath,
     [main, "serve", ...args, "--port", "0", "--log-level", "error"],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
+  let http: HttpClient | undefined;
   try {
-    const url = await listeningAddress(child);
-    const listening = seconds();
-    await firstToken(url);
-    const first = seconds();
-    return { listening, firstToken: first, ...memoryOf(child.pid) };
+    http = new HttpClient(await listeningAddress(child), null);
+    const seconds = (): number => (performance.now() - spawned) / 1000;
+    return await use({ pid: child.pid, http, seconds });
   } finally {
+    http?.close();
     await endOf(child);
   }
 }
 
 /** A prompt of one token id, which every model has, and one token of output. */
-async function firstToken(url: string): Promise<void> {
-  const http = new HttpClient(url, null);
-  try {
-    const { text } = await http.get("/v1/models");
-    const { data } = JSON.parse(text) as { data: { id: string }[] };
-    const settings = {
-      backend: "openai" as const,
-      endpoint: "/v1/completions",
-      model: data[0]?.id ?? "",
-      ignoreEos: true,
-      temperature: 0,
-      seed: 0,
-      timeout: START_TIMEOUT_MS / 1000,
-    };
-    const sample = { prompt: Int32Array.of(1), promptLen: 1, outputLen: 1 };
-    const body = requestBody(sample, 0, settings);
-    const { error } = await sendRequest(http, body, 1, settings, 0);
-    if (error !== null)
-      throw new OctavoError("internal_error", `the first request: ${error}`);
-  } finally {
-    http.close();
-  }
+async function firstToken({
+  pid,
+  http,
+  seconds,
+}: Started): Promise<StartupTrial> {
+  const listening = seconds();
+  const { settings } = await servedModel(http);
+  const sample = { prompt: Int32Array.of(1), promptLen: 1, outputLen: 1 };
+  const body = requestBody(sample, 0, settings);
+  const { error } = await sendRequest(http, body, 1, settings, 0);
+  if (error !== null)
+    throw new OctavoError("internal_error", `the first request: ${error}`);
+  return { listening, firstToken: seconds(), memory: processMemory(pid) };
 }
 
-function memoryOf(
-  pid: number | undefined,
-): Pick<StartupTrial, "peakMemoryBytes" | "residentMemoryBytes"> {
-  let status = "";
-  try {
-    status = readFileSync(`/proc/${pid}/status`, "utf8");
-  } catch {
-    // Not Linux.
-  }
-  const field = (name: string): number | null => {
-    const kib = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
-    return kib === undefined ? null : Number(kib) * 1024;
+async function servedModel(
+  http: HttpClient,
+): Promise<{ settings: RequestSettings; maxModelLen: number }> {
+  const { text } = await http.get("/v1/models");
+  const { data } = JSON.parse(text) as {
+    data: { id: string; max_model_len: number }[];
   };
-  return {
-    peakMemoryBytes: field("VmHWM"),
-    residentMemoryBytes: field("VmRSS"),
+  const settings = {
+    backend: "openai" as const,
+    endpoint: "/v1/completions",
+    model: data[0]?.id ?? "",
+    ignoreEos: true,
+    temperature: 0,
+    seed: 0,
+    timeout: START_TIMEOUT_MS / 1000,
   };
+  return { settings, maxModelLen: data[0]?.max_model_len ?? 0 };
 }

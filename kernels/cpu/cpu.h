@@ -8,8 +8,11 @@ namespace octavo {
 // "avx2" or "generic".
 const char* cpuIsa();
 
-// Physical cores that this process may use (affinity and container quota included), at least 1.
+// Physical cores that this process may use (affinity and container quota included), at least 1; as they were
+// when it was first called.
 int physicalCores();
+// The same, asked anew.
+int countPhysicalCores();
 
 // For tests and measurements: contexts opened from now on use `name` (as cpuIsa() says them; null: the best
 // there is). False: unknown, or not available on this processor.

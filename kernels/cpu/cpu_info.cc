@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 
+#include "../control_groups.h"
 #include "cpu.h"
 #include "isa.h"
 
@@ -66,33 +67,13 @@ int countCores() {
   return cores;
 }
 
-// Cores' worth of time that a container's quota (cgroup v2) allows, rounded up; 0: no limit known.
-int quotaCores() {
-  char text[64];
-  long long quota = 0, period = 0;
-  if (!readFile("/sys/fs/cgroup/cpu.max", text, sizeof text)) return 0;
-  if (std::sscanf(text, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0) return 0;
-  return static_cast<int>((quota + period - 1) / period);
-}
-
 #else
 
 int countCores() {
   return 0;
 }
-int quotaCores() {
-  return 0;
-}
 
 #endif
-
-int findPhysicalCores() {
-  int cores = countCores();
-  if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
-  const int quota = quotaCores();
-  if (quota > 0 && quota < cores) cores = quota;
-  return cores < 1 ? 1 : cores;
-}
 
 }  // namespace
 
@@ -108,8 +89,16 @@ const char* cpuIsa() {
   return cpu::kIsaNames[static_cast<int>(cpu::currentIsa())];
 }
 
+int countPhysicalCores() {
+  int cores = cpu::countCores();
+  if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int quota = quotaCores("");
+  if (quota > 0 && quota < cores) cores = quota;
+  return cores < 1 ? 1 : cores;
+}
+
 int physicalCores() {
-  static const int cores = cpu::findPhysicalCores();
+  static const int cores = countPhysicalCores();
   return cores;
 }
 

@@ -9,6 +9,7 @@ import {
 } from "../../bench/engine/command.js";
 import { InProcessEngine } from "../../bench/engine/in-process.js";
 import type { LatencyResult } from "../../bench/engine/latency.js";
+import type { MemoryPoint } from "../../bench/engine/memory.js";
 import type { PrefixResult } from "../../bench/engine/prefix.js";
 import type { ThroughputResult } from "../../bench/engine/throughput.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
@@ -215,7 +216,7 @@ describe.skipIf(!hasShared)(
     it("starts a server for each trial", async () => {
       const file = path.join(scratch, "startup.json");
       const { code, stdout, stderr } = await runOctavo(
-        `bench startup --model ${STORIES} --num-iters 1 --num-iters-warmup 0 --max-num-seqs 2 --output-json ${file}`.split(
+        `bench startup --model ${STORIES} --num-iters 1 --num-iters-warmup 0 --max-num-seqs 2 --memory --output-json ${file}`.split(
           " ",
         ),
       );
@@ -225,11 +226,24 @@ describe.skipIf(!hasShared)(
       const result = JSON.parse(readFileSync(file, "utf8")) as {
         startup_times: number[];
         first_token_times: number[];
+        memory: MemoryPoint[];
       };
       expect(result.startup_times).toHaveLength(1);
       expect(result.first_token_times[0]).toBeGreaterThan(
         result.startup_times[0] ?? NaN,
       );
+      // The context holds 512 tokens.
+      expect(stdout).toMatch(/^3 x 504 \+ 8 tokens( +\d+){5}$/m);
+      expect(result.memory.map(({ tokens }) => tokens)).toEqual([
+        0,
+        50 * 24,
+        50 * 24 + 3 * 512,
+      ]);
+      for (const { resident, anonymous, files, peak } of result.memory) {
+        expect(files).toBeGreaterThan(0);
+        expect(anonymous + files).toBeLessThanOrEqual(resident);
+        expect(peak).toBeGreaterThanOrEqual(resident);
+      }
     });
 
     it("says what the server said where it does not start", async () => {

@@ -1,8 +1,15 @@
 // What lies under the kernels: 16-bit floats, memory, the thread pool, and what the processor is asked.
+#include <sched.h>
+#include <stdlib.h>
+
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
+#include "../../kernels/control_groups.h"
+#include "../../kernels/cpu/cpu.h"
 #include "../../kernels/cpu/thread_pool.h"
 #include "../../kernels/half.h"
 #include "harness.h"
@@ -79,6 +86,70 @@ TEST(pool_items_run_at_the_same_time) {
   threads.insert(used, used + 2);
   CHECK(threads.size() == 2, "threads %d %d", used[0], used[1]);
 }
+
+namespace {
+
+// A file system with only these files, gone with the object.
+struct FakeRoot {
+  explicit FakeRoot(const std::vector<std::pair<std::string, std::string>>& files) {
+    char pattern[] = "/tmp/octavo-root-XXXXXX";
+    root = mkdtemp(pattern);
+    for (const auto& [path, text] : files) {
+      std::filesystem::create_directories((root + path).substr(0, (root + path).find_last_of('/')));
+      std::ofstream(root + path) << text;
+    }
+  }
+  ~FakeRoot() { std::filesystem::remove_all(root); }
+  std::string root;
+};
+
+int coresIn(const std::vector<std::pair<std::string, std::string>>& files) {
+  return quotaCores(FakeRoot(files).root);
+}
+
+}  // namespace
+
+TEST(quota_of_nested_groups) {
+  const std::string cgroup = "/proc/self/cgroup", v2 = "/sys/fs/cgroup", v1 = "/sys/fs/cgroup/cpu";
+  CHECK(coresIn({}) == 0, "no groups");
+  CHECK(coresIn({{cgroup, "0::/\n"}}) == 0, "no file");
+  CHECK(coresIn({{cgroup, "0::/\n"}, {v2 + "/cpu.max", "max 100000\n"}}) == 0, "no limit");
+  CHECK(coresIn({{cgroup, "0::/\n"}, {v2 + "/cpu.max", "150000 100000\n"}}) == 2, "rounded up");
+  CHECK(coresIn({{cgroup, "0::/a/b/c\n"},
+                 {v2 + "/a/b/c/cpu.max", "max 100000\n"},
+                 {v2 + "/a/b/cpu.max", "800000 100000\n"},
+                 {v2 + "/a/cpu.max", "300000 100000\n"},
+                 {v2 + "/cpu.max", "400000 100000\n"}}) == 3,
+        "the least of all levels");
+  CHECK(coresIn({{cgroup, "0::/../../outside\n"}, {v2 + "/cpu.max", "50000 100000\n"}}) == 1,
+        "a group outside of the namespace");
+  const std::string both = "4:memory:/box\n3:cpu,cpuacct:/box/inner\n0::/\n";
+  CHECK(coresIn({{cgroup, both},
+                 {v1 + "/box/inner/cpu.cfs_quota_us", "-1\n"},
+                 {v1 + "/box/inner/cpu.cfs_period_us", "100000\n"},
+                 {v1 + "/box/cpu.cfs_quota_us", "400000\n"},
+                 {v1 + "/box/cpu.cfs_period_us", "100000\n"}}) == 4,
+        "version 1");
+  CHECK(coresIn({{cgroup, "4:memory:/box\n"},
+                 {v1 + "/box/cpu.cfs_quota_us", "100000\n"},
+                 {v1 + "/box/cpu.cfs_period_us", "100000\n"}}) == 0,
+        "another controller's group");
+  CHECK(coresIn({{cgroup, "0::/\nnonsense\n"}, {v2 + "/cpu.max", "0 0\n"}}) == 0, "nonsense");
+}
+
+#if defined(__linux__)
+TEST(affinity_bounds_the_cores) {
+  cpu_set_t all, one;
+  CHECK(sched_getaffinity(0, sizeof all, &all) == 0, "affinity");
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  CHECK(sched_setaffinity(0, sizeof one, &one) == 0, "affinity");
+  const int cores = countPhysicalCores();
+  CHECK(sched_setaffinity(0, sizeof all, &all) == 0, "affinity");
+  CHECK(cores == 1, "cores %d", cores);
+}
+#endif
 
 TEST(processor) {
   CHECK(physicalCores() >= 1, "cores");
