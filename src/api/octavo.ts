@@ -202,12 +202,18 @@ export class Octavo {
 
   /** Ends the engine and its thread; what is under way fails with `shutting_down`. Idempotent. */
   close(): Promise<void> {
-    this.closing ??= Promise.all([
-      this.context.engine.close(),
-      this.context.grammars.close(),
-      this.context.encoder?.encoder.close(),
-    ]).then(() => undefined);
+    this.closing ??= this.closeAll();
     return this.closing;
+  }
+
+  private async closeAll(): Promise<void> {
+    const { engine, grammars, encoder } = this.context;
+    try {
+      await Promise.all([engine.close(), encoder?.encoder.close()]);
+    } finally {
+      // After the engine, which may wait for a mask of theirs.
+      await grammars.close();
+    }
   }
 
   private checkOpen(): void {

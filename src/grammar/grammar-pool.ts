@@ -25,7 +25,7 @@ export interface GrammarPoolOptions {
   ) => void;
   /** Default 4. */
   maxWorkers?: number;
-  /** Of one compilation. Default 10,000. */
+  /** Of one compilation. Default 20,000. */
   timeoutMs?: number;
   /** The compiled grammar-worker.js; by default the one beside this file. */
   workerUrl?: URL;
@@ -41,6 +41,8 @@ export interface GrammarLease {
 /** Largest grammar, as JSON. */
 const MAX_SPEC_CHARS = 1 << 18;
 const MAX_WAITING = 256;
+/** By the clock, at a worker's lower priority: of a busy machine it may get a quarter of a core. */
+const COMPILE_TIMEOUT_MS = 20_000;
 
 interface Waiting {
   key: string;
@@ -196,7 +198,7 @@ export class GrammarPool {
       this.sizes,
       this.vocabulary,
       workerUrl ?? new URL("./grammar-worker.js", import.meta.url),
-      timeoutMs ?? 10_000,
+      timeoutMs ?? COMPILE_TIMEOUT_MS,
     );
     attach(worker.index, worker.memory, this.sizes);
     this.workers.push(worker);
