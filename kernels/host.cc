@@ -10,32 +10,76 @@
 
 namespace octavo {
 
+namespace {
+
+constexpr size_t kAlign = 64;
+constexpr uintptr_t kHugePage = 2 << 20;
+
+// Before every block: what it was cut from, and how much of that is mapped; 0: calloc's.
+struct BlockHeader {
+  void* original;
+  size_t mapped;
+};
+
+void* blockAt(uintptr_t address, void* original, size_t mapped) {
+  void* memory = reinterpret_cast<void*>(address);
+  static_cast<BlockHeader*>(memory)[-1] = {original, mapped};
+  return memory;
+}
+
+#if defined(__linux__)
+constexpr uintptr_t kPage = 4096;
+
+// The huge pages that lie wholly in [from, to).
+void adviseHugePages(uintptr_t from, uintptr_t to) {
+  const uintptr_t first = (from + kHugePage - 1) / kHugePage * kHugePage, last = to / kHugePage * kHugePage;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+}
+#endif
+
+}  // namespace
+
 // calloc leaves large blocks untouched, which a memset after an aligned allocation would not: a KV cache then
-// takes physical memory as it fills. The original pointer lies just before the aligned one.
+// takes physical memory as it fills.
 void* allocateAligned(size_t bytes) {
-  constexpr size_t kAlign = 64;
   if (bytes > SIZE_MAX - 2 * kAlign) return nullptr;
   void* original = std::calloc(bytes + 2 * kAlign, 1);
   if (!original) return nullptr;
   const auto address = reinterpret_cast<uintptr_t>(original);
-  const uintptr_t aligned = (address + sizeof(void*) + kAlign - 1) / kAlign * kAlign;
-  void* memory = reinterpret_cast<void*>(aligned);
-  static_cast<void**>(memory)[-1] = original;
+  const uintptr_t aligned = (address + sizeof(BlockHeader) + kAlign - 1) / kAlign * kAlign;
 #if defined(__linux__)
-  // Weights and KV blocks are read all over, and with small pages each KV block misses the processor's
-  // address cache. Not for less than a few pages: memory that is touched here and there would all become
-  // resident.
-  constexpr uintptr_t kHugePage = 2 << 20;
-  if (bytes < 4 * kHugePage) return memory;
-  const uintptr_t first = (aligned + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t last = (aligned + bytes) / kHugePage * kHugePage;
-  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  // KV blocks are read all over, and with small pages each misses the processor's address cache. Not for less
+  // than a few pages: memory that is touched here and there would all become resident.
+  if (bytes >= 4 * kHugePage) adviseHugePages(aligned, aligned + bytes);
 #endif
-  return memory;
+  return blockAt(aligned, original, 0);
+}
+
+void* allocateForWeights(size_t bytes) {
+#if defined(__linux__)
+  if (bytes >= kHugePage && bytes <= SIZE_MAX - 2 * kHugePage) {
+    const size_t size = (kPage + bytes + kPage - 1) / kPage * kPage, mapped = size + kHugePage;
+    void* start = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return nullptr;
+    const auto address = reinterpret_cast<uintptr_t>(start);
+    const uintptr_t aligned = (address + kPage + kHugePage - 1) / kHugePage * kHugePage;
+    adviseHugePages(aligned, aligned + bytes);
+    return blockAt(aligned, start, mapped);  // untouched, what lies around the block takes no memory
+  }
+#endif
+  return allocateAligned(bytes);
 }
 
 void freeAligned(void* memory) {
-  if (memory) std::free(static_cast<void**>(memory)[-1]);
+  if (!memory) return;
+  const BlockHeader header = static_cast<BlockHeader*>(memory)[-1];
+#if defined(__linux__)
+  if (header.mapped > 0) {
+    munmap(header.original, header.mapped);
+    return;
+  }
+#endif
+  std::free(header.original);
 }
 
 Context::~Context() {

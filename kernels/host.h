@@ -16,6 +16,8 @@ namespace octavo {
 
 // Zeroed, 64-byte aligned memory, or null. Large blocks are zero pages until they are touched.
 void* allocateAligned(size_t bytes);
+// The same for memory that will all be used: in huge pages from the first one on where the system has them.
+void* allocateForWeights(size_t bytes);
 void freeAligned(void* memory);
 
 // An owned array of plain values: no exceptions, so that a failed allocation stays an error code.
@@ -28,12 +30,9 @@ class Buffer {
   ~Buffer() { freeAligned(data_); }
 
   // Zeroed room for `count` values; what was there is lost. False: no memory, and the buffer is empty.
-  bool allocate(size_t count) {
-    freeAligned(data_);
-    data_ = static_cast<T*>(allocateAligned((count ? count : 1) * sizeof(T)));
-    size_ = data_ ? count : 0;
-    return data_ != nullptr;
-  }
+  bool allocate(size_t count) { return take(allocateAligned, count); }
+  // The same for weights, which are all read again and again (allocateForWeights).
+  bool allocateWeights(size_t count) { return take(allocateForWeights, count); }
   T* data() { return data_; }
   const T* data() const { return data_; }
   size_t size() const { return size_; }
@@ -41,6 +40,13 @@ class Buffer {
   const T& operator[](size_t i) const { return data_[i]; }
 
  private:
+  bool take(void* (*from)(size_t bytes), size_t count) {
+    freeAligned(data_);
+    data_ = static_cast<T*>(from((count ? count : 1) * sizeof(T)));
+    size_ = data_ ? count : 0;
+    return data_ != nullptr;
+  }
+
   T* data_ = nullptr;
   size_t size_ = 0;
 };

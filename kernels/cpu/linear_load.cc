@@ -184,7 +184,7 @@ Linear* loadLinear(Context* context, const LinearSource* source) {
   if (!checkLinearSource(context, *source)) return nullptr;
   auto* linear = new (std::nothrow) CpuLinear;
   if (linear) describeLinear(linear, *source);
-  if (!linear || !linear->data.allocate(static_cast<size_t>(linear->panels) * linear->panelBytes) ||
+  if (!linear || !linear->data.allocateWeights(static_cast<size_t>(linear->panels) * linear->panelBytes) ||
       !linear->bias.allocate(static_cast<size_t>(linear->panels) * kPanel)) {
     context->fail("no memory for a linear of %lld x %lld", static_cast<long long>(source->n),
                   static_cast<long long>(source->k));
