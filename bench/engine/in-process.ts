@@ -1,3 +1,4 @@
+import { ProgressBar } from "../../src/cli/format.js";
 import { now, type EngineConfig } from "../../src/core/config.js";
 import { OctavoError } from "../../src/core/errors.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
@@ -13,6 +14,7 @@ import {
   startEngine,
   type StartedEngine,
 } from "../../src/engine/start-engine.js";
+import { machineLines, measureMachine, type Machine } from "../machine.js";
 
 export interface BenchRequest {
   promptTokenIds: Int32Array;
@@ -57,6 +59,23 @@ export interface Step {
   /** Of the whole step on this thread; of which making drafts. */
   seconds: number;
   draftSeconds: number;
+}
+
+/** Measures the machine, loads a model on it with a progress bar, and prints what heads a bench's output. */
+export async function openEngine(
+  config: EngineConfig,
+  seed: number,
+  print: (line: string) => void,
+): Promise<{ machine: Machine; engine: InProcessEngine }> {
+  const machine = measureMachine(config.device, config.threads);
+  const loading = new ProgressBar("Loading weights");
+  const engine = await InProcessEngine.start(config, (done, total) =>
+    loading.update(done, total),
+  );
+  const { architecture, quantization } = engine.info;
+  print(`Model: ${config.model} (${architecture}, ${quantization})`);
+  machineLines(machine, seed).forEach(print);
+  return { machine, engine };
 }
 
 /** The engine without server, thread or text: what a request costs below HTTP. */

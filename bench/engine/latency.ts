@@ -1,10 +1,10 @@
 import { OctavoError } from "../../src/core/errors.js";
 import { ProgressBar } from "../../src/cli/format.js";
-import { machineLines, measureMachine, type Machine } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { Random } from "../random.js";
 import { percentile, summarize } from "../serve/statistics.js";
 import { benchEngineConfig, type EngineBenchFlags } from "./flags.js";
-import { InProcessEngine, type Run } from "./in-process.js";
+import { openEngine, type InProcessEngine, type Run } from "./in-process.js";
 
 export interface LatencyFlags extends EngineBenchFlags {
   inputLen: number;
@@ -52,17 +52,9 @@ export async function runLatencyBench(
       `--batch-size: expected at most --max-num-seqs (${config.maxNumSeqs}), got ${batchSize}`,
       "batch-size",
     );
-  const machine = measureMachine(config.device, config.threads);
-  const loading = new ProgressBar("Loading weights");
-  const engine = await InProcessEngine.start(config, (done, total) =>
-    loading.update(done, total),
-  );
+  const { machine, engine } = await openEngine(config, seed, print);
   try {
     const { info } = engine;
-    print(
-      `Model: ${config.model} (${info.architecture}, ${info.quantization})`,
-    );
-    machineLines(machine, seed).forEach(print);
     print(
       `${batchSize} sequences of ${inputLen} + ${outputLen} tokens, ${flags.numItersWarmup} warm-up and ${flags.numIters} measured iterations`,
     );

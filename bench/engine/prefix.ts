@@ -1,9 +1,9 @@
 import { ProgressBar } from "../../src/cli/format.js";
-import { machineLines, measureMachine, type Machine } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { Random } from "../random.js";
 import { summarize } from "../serve/statistics.js";
 import { benchEngineConfig, type EngineBenchFlags } from "./flags.js";
-import { InProcessEngine } from "./in-process.js";
+import { openEngine } from "./in-process.js";
 
 export interface PrefixFlags extends EngineBenchFlags {
   prefixLen: number;
@@ -41,17 +41,9 @@ export async function runPrefixBench(
 ): Promise<PrefixResult> {
   const { prefixLen, suffixLen, seed } = flags;
   const config = { ...benchEngineConfig(flags), enablePrefixCaching: true };
-  const machine = measureMachine(config.device, config.threads);
-  const loading = new ProgressBar("Loading weights");
-  const engine = await InProcessEngine.start(config, (done, total) =>
-    loading.update(done, total),
-  );
+  const { machine, engine } = await openEngine(config, seed, print);
   try {
     const { info } = engine;
-    print(
-      `Model: ${config.model} (${info.architecture}, ${info.quantization})`,
-    );
-    machineLines(machine, seed).forEach(print);
     const random = new Random(seed);
     const tokens = (length: number): number[] =>
       Array.from({ length }, () => random.integer(0, info.vocabSize - 1));

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { ProgressBar } from "../../src/cli/format.js";
-import { machineLines, measureMachine, type Machine } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { loadDataset } from "../serve/dataset.js";
 import { datasetSettings, type DatasetFlags } from "../serve/dataset-flags.js";
 import { idVocabulary, localVocabulary } from "../serve/vocabulary.js";
@@ -10,7 +10,8 @@ import {
   requireModel,
   type EngineBenchFlags,
 } from "./flags.js";
-import { InProcessEngine, type BenchRequest, type Run } from "./in-process.js";
+import type { InProcessEngine } from "./in-process.js";
+import { openEngine, type BenchRequest, type Run } from "./in-process.js";
 
 export type ThroughputFlags = EngineBenchFlags &
   DatasetFlags & { temperature: number; ignoreEos: boolean };
@@ -41,18 +42,10 @@ export async function runThroughputBench(
   print: (line: string) => void,
 ): Promise<ThroughputResult> {
   const config = benchEngineConfig(flags);
-  const machine = measureMachine(config.device, config.threads);
-  const loading = new ProgressBar("Loading weights");
-  const engine = await InProcessEngine.start(config, (done, total) =>
-    loading.update(done, total),
-  );
+  const { machine, engine } = await openEngine(config, flags.seed, print);
   try {
     const { info } = engine;
     const requests = await makeRequests(flags, info.vocabSize);
-    print(
-      `Model: ${config.model} (${info.architecture}, ${info.quantization})`,
-    );
-    machineLines(machine, flags.seed).forEach(print);
     print(`${requests.length} requests of ${flags.datasetName}, all at once`);
     const bar = new ProgressBar("Requests");
     const run = engine.run(requests, {

@@ -1,31 +1,20 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { ConstrainedResult } from "../../bench/grammar/constrained.js";
 import { runOctavo } from "../e2e/server-process.js";
+import { writeTinyConfig } from "./tiny-config.js";
 
 const STARTER = path.join(import.meta.dirname, "../../models/starter");
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), "octavo-constrained-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
-writeFileSync(
-  path.join(scratch, "config.json"),
-  JSON.stringify({
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
-    hidden_size: 32,
-    intermediate_size: 64,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    vocab_size: 512,
-    // Steps take microseconds: streams need room for many until a grammar is compiled.
-    max_position_embeddings: 131_072,
-    rms_norm_eps: 1e-5,
-    torch_dtype: "float32",
-  }),
-);
+writeTinyConfig(scratch, {
+  vocab_size: 512,
+  // Steps take microseconds: streams need room for many until a grammar is compiled.
+  max_position_embeddings: 131_072,
+});
 
 const bench = (args: string): ReturnType<typeof runOctavo> =>
   runOctavo(

@@ -19,26 +19,13 @@ import {
   SHARED,
   STORIES,
 } from "../e2e/server-process.js";
+import { writeTinyConfig } from "./tiny-config.js";
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), "octavo-bench-engine-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-/** A model of made-up weights: all that it needs is a config. */
-const CONFIG = {
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  hidden_size: 32,
-  intermediate_size: 64,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  vocab_size: 100,
-  max_position_embeddings: 128,
-  rms_norm_eps: 1e-5,
-  torch_dtype: "float32",
-};
 beforeAll(() =>
-  writeFileSync(path.join(scratch, "config.json"), JSON.stringify(CONFIG)),
+  writeTinyConfig(scratch, { vocab_size: 100, max_position_embeddings: 128 }),
 );
 
 let runs = 0;
