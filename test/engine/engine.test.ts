@@ -309,3 +309,40 @@ it("is the same in both loops, log-probabilities included", () => {
   };
   expect(run(true)).toEqual(run(false));
 });
+
+it("preempts nobody for drafts that are wrong", () => {
+  const preemptions = (drafts: World["drafts"]): [number, number] => {
+    const world = {
+      asyncScheduling: false,
+      numBlocks: 12,
+      maxModelLen: 192,
+      enablePrefixCaching: false,
+      drafts: drafts ?? null,
+    };
+    const simulation = new Simulation(world);
+    const sent = [1, 2, 3, 4].map((seed) =>
+      simulation.add({
+        prompt: text(33, seed),
+        params: { maxTokens: 100, seedLo: seed },
+      }),
+    );
+    simulation.run();
+    for (const request of sent) expectNaive(simulation, request, world);
+    const { stats } = simulation.last ?? {};
+    return [
+      stats?.numPreemptions ?? 0,
+      stats?.speculation?.numDraftTokens ?? 0,
+    ];
+  };
+  const [plain] = preemptions(null);
+  expect(plain).toBeGreaterThan(2);
+  const [drafted, numDraftTokens] = preemptions({
+    numSpeculativeTokens: 5,
+    adaptive: false,
+    spareRows: 20,
+    rightness: 0,
+    readiness: 1,
+  });
+  expect(drafted).toBe(plain);
+  expect(numDraftTokens).toBeGreaterThan(100);
+});

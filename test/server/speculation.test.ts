@@ -3,7 +3,10 @@ import { parseSpecDecode } from "../../bench/serve/spec-decode.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
 import type { Sequence } from "../../src/core/sequence.js";
 import { Engine } from "../../src/engine/engine.js";
+import { emptyStats, type EngineStats } from "../../src/engine/stats.js";
 import { FakeRunner, fakeToken } from "../../src/runner/fake-runner.js";
+import { watchAcceptance } from "../../src/server/speculation.js";
+import { SpecCounter } from "../../src/spec/spec-stats.js";
 import { OracleDrafter } from "../engine/simulation.js";
 import { parseSeries } from "./series.js";
 import { bytes, serve, sseEvents, VOCAB, type Json } from "./support.js";
@@ -178,5 +181,59 @@ describe("speculation", () => {
       /speculative.*only num_speculative_tokens/,
     );
     expect(await errorOf(3)).toMatch(/speculative/);
+  });
+});
+
+describe("watchAcceptance", () => {
+  /** Plays [judged drafts in all, conditional acceptance] as steps; returns what was said, and whether it still listens. */
+  function play(steps: [number, number][]): {
+    lines: unknown[];
+    listens: boolean;
+  } {
+    const lines: unknown[] = [];
+    const listeners = new Set<(stats: EngineStats) => void>();
+    const engine = {
+      info: {
+        speculation: { method: "ngram", numSpeculativeTokens: K },
+      } as never,
+      onStep: (listener: (stats: EngineStats) => void) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    };
+    watchAcceptance(engine, (fields, message) => lines.push([fields, message]));
+    const { stats } = new SpecCounter(K);
+    for (const [numJudged, conditionalAcceptance] of steps) {
+      Object.assign(stats, { numJudged, conditionalAcceptance });
+      for (const listener of [...listeners])
+        listener({ ...emptyStats(1), speculation: stats });
+    }
+    return { lines, listens: listeners.size > 0 };
+  }
+
+  it("says once that most drafts are refused, after a thousand of them", () => {
+    expect(play([[999, 0.3]])).toEqual({ lines: [], listens: true });
+    const { lines, listens } = play([
+      [500, 0.3],
+      [1000, 0.2512],
+      [5000, 0.1],
+    ]);
+    expect(lines).toEqual([
+      [
+        { method: "ngram", conditionalAcceptance: 0.251, acceptanceLength: 1 },
+        "most drafts are refused: speculation gains little on this traffic",
+      ],
+    ]);
+    expect(listens).toBe(false);
+  });
+
+  it("counts anew where half of them were right in between", () => {
+    const steps: [number, number][] = [
+      [900, 0.4],
+      [950, 0.5],
+      [1900, 0.4],
+    ];
+    expect(play(steps).lines).toEqual([]);
+    expect(play([...steps, [1950, 0.4]]).lines).toHaveLength(1);
   });
 });
