@@ -33,6 +33,8 @@ export interface RunningSequences {
 
 /** Share of the time that may be spent on finding out whether drafts would pay. */
 const PROBING = 0.01;
+/** The same where each look takes a model's steps. */
+const COSTLY_PROBING = 0.005;
 /** Seconds a look of a drafter that costs nothing is charged with at most: the first ones find their code cold. */
 const MOST_CHARGE = 0.00002;
 /** Seconds of it that can be saved up. */
@@ -167,7 +169,8 @@ export class Speculator {
   noteStep(kind: StepKind, rows: number, seconds: number): void {
     this.controller.noteStep(kind, rows, seconds);
     const most = Math.max(MOST_CREDIT, 2 * this.probeSeconds);
-    this.credit = Math.min(this.credit + PROBING * seconds, most);
+    const share = this.isCostly ? COSTLY_PROBING : PROBING;
+    this.credit = Math.min(this.credit + share * seconds, most);
   }
 
   /** The drafts of a sequence were compared: see SchedulerReport.verified. */
