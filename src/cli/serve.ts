@@ -2,6 +2,7 @@ import { constants } from "node:os";
 import { OctavoError } from "../core/errors.js";
 import type { App } from "../server/app.js";
 import type { KeysFile } from "../server/keys-file.js";
+import { isFindingModel } from "./find-model.js";
 import { loadApp, type LoadedApp } from "./load-app.js";
 import type { ServeOptions } from "./serve-flags.js";
 import {
@@ -111,11 +112,12 @@ function stopOnFailure({ app, engine, tracer }: LoadedApp): void {
  * them: without this it would load the model to its end first. Returns what ends this.
  */
 function endOnSignals(): () => void {
-  const end = (signal: NodeJS.Signals): never => {
+  const end = (signal: NodeJS.Signals): void => {
+    if (isFindingModel()) return;
     log(`${signal} while starting: ending.`);
     process.exit(128 + constants.signals[signal]);
   };
-  process.once("SIGTERM", end).once("SIGINT", end);
+  process.on("SIGTERM", end).on("SIGINT", end);
   return () => void process.off("SIGTERM", end).off("SIGINT", end);
 }
 
