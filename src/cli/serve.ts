@@ -28,6 +28,9 @@ export async function serve(
   if (encoder !== null) log(encoderLine(encoder.info));
   try {
     const address = await listen(app, options);
+    // In this order: a signal that came just now is lost where a moment has no listener.
+    stopOnSignals(loaded, options.shutdownTimeout);
+    stopEnding();
     clock.end("server");
     app.started(clock.seconds);
     const { graphs } = engine.memory;
@@ -38,8 +41,6 @@ export async function serve(
     );
     if (loaded.keysFile !== null) followKeys(loaded.keysFile);
     stopOnFailure(loaded);
-    stopEnding();
-    stopOnSignals(loaded, options.shutdownTimeout);
   } catch (error) {
     await encoder?.close();
     await engine.close();
