@@ -114,7 +114,9 @@ class RunnerObject : public Napi::ObjectWrap<RunnerObject> {
       const BatchCounts counts{argument(info, 1, "launch: numTokens").int32(),
                                argument(info, 2, "launch: numSeqs").int32(),
                                argument(info, 3, "launch: numSamples").int32()};
-      runner_->launch(slot, counts, argument(info, 4, "launch: deferSampling").boolean());
+      const bool deferSampling = argument(info, 4, "launch: deferSampling").boolean();
+      const bool onCollect = !info[5].IsUndefined() && argument(info, 5, "launch: onCollect").boolean();
+      runner_->launch(slot, counts, deferSampling, onCollect);
     });
   }
 

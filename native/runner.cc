@@ -170,7 +170,7 @@ void Runner::setHistory(int32_t slot, int32_t seqSlot, std::vector<int32_t> toke
   target.pendingHistory.push_back({seqSlot, std::move(tokens)});
 }
 
-void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling) {
+void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling, bool onCollect) {
   Slot& slot = slotAt(index, "launch");
   require(lifecycle_ == Lifecycle::Ready, "launch", "a runner that is ready or busy");
   require(!slot.inFlight, "launch", "the slot's previous launch to be collected");
@@ -192,12 +192,13 @@ void Runner::launch(int32_t index, const BatchCounts& counts, bool deferSampling
   previousSamples_ = counts.numSamples;
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    slot.onCollect = onCollect;
     slot.samplingReady = !deferSampling;
     slot.enqueued = false;
     slot.error.clear();
     queue_[queued_++] = &slot;
   }
-  changed_.notify_all();
+  if (!onCollect) changed_.notify_all();
 }
 
 void Runner::sample(int32_t index) {
@@ -224,9 +225,7 @@ void Runner::collect(int32_t index) {
   for (const Slot& other : slots_)
     require(!(other.inFlight && other.deferred && other.number <= slot.number), "collect",
             "sample() to have followed every launch with deferSampling up to this one");
-  std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [&] { return slot.enqueued; });
-  lock.unlock();
+  computeUpTo(slot);
   slot.inFlight = false;
   if (failure_.empty()) failure_ = slot.error;
   if (failure_.empty()) {
@@ -296,18 +295,45 @@ void Runner::copySampling(Slot& slot, int32_t numSamples) const {
     if (from.maskRow[r] >= 0) copyRange(to.masks, from.masks, from.maskRow[r] * words, words);
 }
 
+// The launch whose turn it is; mutex_ is held.
+Runner::Slot* Runner::takeNext() {
+  Slot* slot = queue_[0];
+  std::copy(queue_.begin() + 1, queue_.begin() + queued_, queue_.begin());
+  queued_--;
+  computing_ = true;
+  return slot;
+}
+
 void Runner::computeLoop() {
   for (;;) {
     Slot* slot = nullptr;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_ || queued_ > 0; });
+      changed_.wait(lock,
+                    [&] { return stopping_ || (!computing_ && queued_ > 0 && !queue_[0]->onCollect); });
       if (stopping_) return;
-      slot = queue_[0];
-      std::copy(queue_.begin() + 1, queue_.begin() + queued_, queue_.begin());
-      queued_--;
+      slot = takeNext();
     }
     computeStep(*slot);
+  }
+}
+
+// Waits for the thread, and computes what is left to the caller: also what is queued behind `slot`, for a
+// device that works on while its results are awaited.
+void Runner::computeUpTo(const Slot& slot) {
+  for (;;) {
+    Slot* next = nullptr;
+    {
+      // One behind `slot` may still wait for sample(), which this thread would have to call.
+      const auto callersTurn = [&] {
+        return !computing_ && queued_ > 0 && queue_[0]->onCollect && queue_[0]->samplingReady;
+      };
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [&] { return slot.enqueued || callersTurn(); });
+      if (!callersTurn()) return;
+      next = takeNext();
+    }
+    computeStep(*next);
   }
 }
 
@@ -328,6 +354,7 @@ void Runner::computeStep(Slot& slot) {
     std::lock_guard<std::mutex> lock(mutex_);
     slot.error = deviceError_;
     slot.enqueued = true;
+    computing_ = false;
   }
   changed_.notify_all();
 }

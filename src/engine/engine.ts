@@ -242,7 +242,7 @@ export class Engine {
     stepSeconds.draft = 0;
     stepSeconds.schedule = stepSeconds.pack = stepSeconds.launch = 0;
     const wasAhead = this.pending !== null;
-    const current = this.pending ?? this.launchDrafted(this.batches[0]);
+    const current = this.pending ?? this.launchFirst(this.batches[0]);
     if (!current) {
       this.pace.interrupt();
       return;
@@ -271,8 +271,8 @@ export class Engine {
   }
 
   /** Everything is booked: the step may have drafts. */
-  private launchDrafted(batch: ScheduledBatch): ScheduledBatch | null {
-    if (!this.speculator) return this.launchNext(batch);
+  private launchFirst(batch: ScheduledBatch): ScheduledBatch | null {
+    if (!this.speculator) return this.launchNext(batch, true);
     const start = performance.now();
     this.speculator.propose(this.scheduler.runningSequences);
     this.result.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
@@ -298,18 +298,21 @@ export class Engine {
     return batch === this.batches[0] ? this.batches[1] : this.batches[0];
   }
 
-  /** Schedules into `batch` and launches it; null when there is nothing to compute. */
+  /** Schedules into `batch` and launches it, first or ahead of another; null when there is nothing to compute. */
   private launchNext(
     batch: ScheduledBatch,
-    withDrafts = false,
+    isFirst = false,
   ): ScheduledBatch | null {
     const { stepSeconds } = this.result.stats;
     const start = performance.now();
-    this.scheduler.schedule(batch, withDrafts);
+    this.scheduler.schedule(batch, isFirst && this.speculator !== null);
     const scheduled = performance.now();
     stepSeconds.schedule += (scheduled - start) / 1e3;
     if (batch.numSeqs === 0) return null;
-    this.currentRunner.launch(batch);
+    // Masks are made while a constrained step computes.
+    const awaited =
+      isFirst && batch.numConstrained === 0 && !this.goesAhead(batch);
+    this.currentRunner.launch(batch, awaited);
     const pack = this.currentRunner.seconds?.pack ?? 0;
     stepSeconds.pack += pack;
     stepSeconds.launch += (performance.now() - scheduled) / 1e3 - pack;

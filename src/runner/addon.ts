@@ -163,13 +163,18 @@ export interface NativeRunnerHandle {
    * which launches otherwise fill from inputIds.
    */
   setHistory(slot: 0 | 1, seqSlot: number, tokens: Int32Array): void;
-  /** Validates, then starts computing arena `slot` and returns. At most two launches may be uncollected; they run in order. */
+  /**
+   * Validates, then starts computing arena `slot` and returns. At most two launches may be uncollected; they run in order.
+   * With onCollect (default false) it is computed when it is collected, or one behind it, on the thread that collects:
+   * for a caller with nothing to do in the meantime.
+   */
   launch(
     slot: 0 | 1,
     numTokens: number,
     numSeqs: number,
     numSamples: number,
     deferSampling: boolean,
+    onCollect?: boolean,
   ): void;
   /** For a launch with deferSampling: masks and sampling parameters of `slot` are in place now. */
   sample(slot: 0 | 1): void;

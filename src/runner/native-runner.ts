@@ -117,7 +117,7 @@ export class NativeRunner implements ModelRunner {
     return this.arenas[slotOf(this.numCollected - 1)].logits;
   }
 
-  launch(batch: ScheduledBatch): void {
+  launch(batch: ScheduledBatch, awaited = false): void {
     assert(
       this.numLaunched - this.numCollected < 2,
       "at most two launches are uncollected",
@@ -134,6 +134,7 @@ export class NativeRunner implements ModelRunner {
         batch.numSeqs,
         batch.numSamples,
         batch.numConstrained > 0,
+        awaited,
       );
     } catch (error) {
       throw fromNativeError(error);

@@ -43,8 +43,11 @@ export interface ModelRunner {
    * the collected step's forward pass, head and sampling took by the device's own clock.
    */
   readonly seconds?: RunnerSeconds;
-  /** Starts a step. With constrained rows in the batch, `sample` must follow before it is collected. */
-  launch(batch: ScheduledBatch): void;
+  /**
+   * Starts a step. With constrained rows in the batch, `sample` must follow before it is collected. `awaited` (default
+   * false): it is collected next, with nothing to do until then; so the collecting thread may compute it itself.
+   */
+  launch(batch: ScheduledBatch, awaited?: boolean): void;
   /** Allows sampled row `row` of the oldest launch only the tokens of `mask` (see MaskSource); before its `sample`. */
   setMask(row: number, mask: Uint32Array): void;
   /** The masks of the oldest launch are there: its rows are sampled once their logits are. */

@@ -108,11 +108,11 @@ export class ModelDrafter implements Drafter {
     let [current, next] = this.rows;
     this.scheduleUnseen(batch, runner.limits.maxNumTokens, current);
     if (this.batch.numSeqs === 0) return;
-    runner.launch(this.batch);
+    runner.launch(this.batch, true);
     for (let numDrafts = 1; ; numDrafts++) {
       this.scheduleNext(batch, numDrafts, current, next);
       const goesOn = next.count > 0;
-      if (goesOn) runner.launch(this.batch);
+      if (goesOn) runner.launch(this.batch, true);
       this.book(batch, current, runner.collect().sampledIds);
       if (!goesOn) return;
       [current, next] = [next, current];

@@ -64,7 +64,13 @@ const make = (): Open => {
   };
 };
 
-function launch(opened: Open, slot: 0 | 1, id: number, defer = false): void {
+function launch(
+  opened: Open,
+  slot: 0 | 1,
+  id: number,
+  defer = false,
+  onCollect = false,
+): void {
   const counts = pack(opened, opened.arenas[slot], [
     { slot: 0, start: 0, ids: [id, 1], blocks: [0] },
   ]);
@@ -74,6 +80,7 @@ function launch(opened: Open, slot: 0 | 1, id: number, defer = false): void {
     counts.numSeqs,
     counts.numSamples,
     defer,
+    onCollect,
   );
 }
 
@@ -115,6 +122,20 @@ it("a launch queued behind a failed one fails with it", () => {
     "ERR_OCTAVO_DEVICE",
   );
   expect(opened.runner.state).toBe("failed");
+  expect(errorOf(() => opened.runner.collect(1)).message).toMatch(
+    /fell off the bus/,
+  );
+  expectFailed(opened.runner);
+});
+
+it("a launch left to collect fails there, and the one behind it with it", () => {
+  const opened = make();
+  launch(opened, 0, 11, false, true);
+  launch(opened, 1, 1);
+  expect(errorOf(() => opened.runner.collect(0))).toEqual({
+    code: "ERR_OCTAVO_DEVICE",
+    message: "faulty op failed: the device fell off the bus",
+  });
   expect(errorOf(() => opened.runner.collect(1)).message).toMatch(
     /fell off the bus/,
   );

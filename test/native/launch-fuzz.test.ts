@@ -137,7 +137,8 @@ it("any arena and any counts are refused with a code or computed, also after a d
       writes,
       fc.tuple(COUNT, COUNT, COUNT),
       fc.option(writes, { nil: null }),
-      (device, slot, before, [tokens, seqs, samples], deferred) => {
+      fc.boolean(),
+      (device, slot, before, [tokens, seqs, samples], deferred, onCollect) => {
         const target = opened[device];
         if (!target) throw new Error("no runner");
         const { runner, arenas } = target;
@@ -150,6 +151,7 @@ it("any arena and any counts are refused with a code or computed, also after a d
             counts.numSeqs + seqs,
             counts.numSamples + samples,
             deferred !== null,
+            onCollect,
           );
         if (!attempt(launch)) {
           expect(runner.state).toBe("ready");

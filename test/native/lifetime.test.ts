@@ -104,6 +104,10 @@ it.each([
     "exits with a deferred launch in flight",
     "launch(0, true); launch(1, false);",
   ],
+  [
+    "exits with a launch left to collect",
+    "launch(0, false, true); launch(1, false);",
+  ],
   ["exits from inside load", "new Runner(spec).load(() => process.exit(7));"],
   ["exits after close", "launch(0, false); runner.close();"],
 ])("a process that %s", (_, code) => {
@@ -116,7 +120,7 @@ it.each([
     const runner = new Runner(spec);
     runner.load();
     for (const slot of [0, 1]) new Uint8Array(runner.arena(slot)).set(packed.bytes);
-    const launch = (slot, defer) => runner.launch(slot, packed.counts.numTokens, 1, 1, defer);
+    const launch = (slot, defer, onCollect) => runner.launch(slot, packed.counts.numTokens, 1, 1, defer, onCollect);
     ${code}
     process.exit(7);`;
   let status: unknown = 0;

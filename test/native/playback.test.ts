@@ -108,102 +108,148 @@ describe.each(["reference", "cpu"])("playback on %s", (device) => {
     );
   });
 
-  it("fills in the previous launch's tokens for negative ids, with two launches in flight", () => {
-    const plain = openModel(device);
-    const prompts = [TOKENS.slice(0, 9), TOKENS.slice(5, 10)];
-    const first = step(
-      plain,
-      0,
-      prompts.map((ids, s) => ({ slot: s, start: 0, ids, blocks: [s] })),
-    );
-    const ids = Array.from(first.sampledIds.subarray(0, 2));
-    const second = step(
-      plain,
-      1,
-      prompts.map((p, s) => ({
-        slot: s,
-        start: p.length,
-        ids: [ids[s] ?? 0],
-        blocks: [s],
-      })),
-    );
-    const expected = Array.from(second.sampledIds.subarray(0, 2));
-    const logits = [logitsOf(plain, second, 0), logitsOf(plain, second, 1)];
+  it.each([
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ])(
+    "fills in the previous launch's tokens for negative ids, with two launches in flight (left to collect: %j, %j)",
+    (...onCollect) => {
+      const plain = openModel(device);
+      const prompts = [TOKENS.slice(0, 9), TOKENS.slice(5, 10)];
+      const first = step(
+        plain,
+        0,
+        prompts.map((ids, s) => ({ slot: s, start: 0, ids, blocks: [s] })),
+      );
+      const ids = Array.from(first.sampledIds.subarray(0, 2));
+      const second = step(
+        plain,
+        1,
+        prompts.map((p, s) => ({
+          slot: s,
+          start: p.length,
+          ids: [ids[s] ?? 0],
+          blocks: [s],
+        })),
+      );
+      const expected = Array.from(second.sampledIds.subarray(0, 2));
+      const logits = [logitsOf(plain, second, 0), logitsOf(plain, second, 1)];
 
-    const ahead = openModel(device);
-    const launch = (slot: 0 | 1, sequences: Parameters<typeof pack>[2]) => {
-      const counts = pack(ahead, ahead.arenas[slot], sequences);
-      ahead.runner.launch(
-        slot,
+      const ahead = openModel(device);
+      const launch = (slot: 0 | 1, sequences: Parameters<typeof pack>[2]) => {
+        const counts = pack(ahead, ahead.arenas[slot], sequences);
+        ahead.runner.launch(
+          slot,
+          counts.numTokens,
+          counts.numSeqs,
+          counts.numSamples,
+          false,
+          onCollect[slot],
+        );
+      };
+      launch(
+        0,
+        prompts.map((p, s) => ({ slot: s, start: 0, ids: p, blocks: [s] })),
+      );
+      // The other order, so that rows and sequences are not the same numbers.
+      launch(
+        1,
+        [1, 0].map((s) => ({
+          slot: s,
+          start: (prompts[s] ?? []).length,
+          ids: [-1 - s],
+          blocks: [s],
+        })),
+      );
+      ahead.runner.collect(0);
+      expect(Array.from(ahead.arenas[0].sampledIds.subarray(0, 2))).toEqual(
+        ids,
+      );
+      ahead.runner.collect(1);
+      expect(Array.from(ahead.arenas[1].sampledIds.subarray(0, 2))).toEqual(
+        expected.reverse(),
+      );
+      expect(logitsOf(ahead, ahead.arenas[1], 0)).toEqual(logits[1]);
+      expect(logitsOf(ahead, ahead.arenas[1], 1)).toEqual(logits[0]);
+    },
+  );
+
+  it.each([false, true])(
+    "waits for masks with deferSampling, with more sample rows than logitsRows (left to collect: %j)",
+    (onCollect) => {
+      const runner = openModel(device);
+      const [arena] = runner.arenas;
+      const rows = {
+        slot: 0,
+        start: 0,
+        ids: TOKENS,
+        blocks: BLOCKS,
+        samples: 9,
+      };
+      const counts = pack(runner, arena, [rows]);
+      runner.runner.launch(
+        0,
         counts.numTokens,
         counts.numSeqs,
         counts.numSamples,
-        false,
+        true,
+        onCollect,
       );
-    };
-    launch(
-      0,
-      prompts.map((p, s) => ({ slot: s, start: 0, ids: p, blocks: [s] })),
-    );
-    // The other order, so that rows and sequences are not the same numbers.
-    launch(
-      1,
-      [1, 0].map((s) => ({
-        slot: s,
-        start: (prompts[s] ?? []).length,
-        ids: [-1 - s],
-        blocks: [s],
-      })),
-    );
-    ahead.runner.collect(0);
-    expect(Array.from(ahead.arenas[0].sampledIds.subarray(0, 2))).toEqual(ids);
-    ahead.runner.collect(1);
-    expect(Array.from(ahead.arenas[1].sampledIds.subarray(0, 2))).toEqual(
-      expected.reverse(),
-    );
-    expect(logitsOf(ahead, ahead.arenas[1], 0)).toEqual(logits[1]);
-    expect(logitsOf(ahead, ahead.arenas[1], 1)).toEqual(logits[0]);
-  });
+      // A second launch may be queued behind it, and feed on it.
+      const next = pack(runner, runner.arenas[1], [
+        { slot: 0, start: 41, ids: [-9], blocks: BLOCKS },
+      ]);
+      runner.runner.launch(
+        1,
+        next.numTokens,
+        next.numSeqs,
+        next.numSamples,
+        false,
+        onCollect,
+      );
+      for (let r = 0; r < 9; r++)
+        packSampling(runner.spec, arena, r, {
+          ...rows,
+          allowed: [r + 1, 20 + r],
+          bias: [[20 + r, -Infinity]],
+        });
+      runner.runner.sample(0);
+      runner.runner.collect(0);
+      expect(Array.from(arena.sampledIds.subarray(0, 9))).toEqual([
+        1, 2, 3, 4, 5, 6, 7, 8, 9,
+      ]);
+      runner.runner.collect(1);
+      const expected = naiveLogits(model, [...TOKENS, 9]).at(-1) ?? [];
+      logitsOf(runner, runner.arenas[1], 0).forEach((value, i) =>
+        expect(value).toBeCloseTo(expected[i] ?? NaN, 3),
+      );
+    },
+  );
 
-  it("waits for masks with deferSampling, with more sample rows than logitsRows", () => {
-    const runner = openModel(device);
-    const [arena] = runner.arenas;
-    const rows = { slot: 0, start: 0, ids: TOKENS, blocks: BLOCKS, samples: 9 };
-    const counts = pack(runner, arena, [rows]);
-    runner.runner.launch(
+  it("computes a launch that is left to collect on the thread that collects", async () => {
+    const expected = step(openModel(device), 0, [
+      { slot: 0, start: 0, ids: TOKENS.slice(0, 9), blocks: [0] },
+    ]).sampledIds[0];
+    const { runner, arenas, spec } = openModel(device);
+    const [arena] = arenas;
+    const counts = pack({ runner, arenas, spec }, arena, [
+      { slot: 0, start: 0, ids: TOKENS.slice(0, 9), blocks: [0] },
+    ]);
+    arena.sampledIds[0] = -7;
+    runner.launch(
       0,
       counts.numTokens,
       counts.numSeqs,
       counts.numSamples,
+      false,
       true,
     );
-    // A second launch may be queued behind it, and feed on it.
-    const next = pack(runner, runner.arenas[1], [
-      { slot: 0, start: 41, ids: [-9], blocks: BLOCKS },
-    ]);
-    runner.runner.launch(
-      1,
-      next.numTokens,
-      next.numSeqs,
-      next.numSamples,
-      false,
-    );
-    for (let r = 0; r < 9; r++)
-      packSampling(runner.spec, arena, r, {
-        ...rows,
-        allowed: [r + 1, 20 + r],
-        bias: [[20 + r, -Infinity]],
-      });
-    runner.runner.sample(0);
-    runner.runner.collect(0);
-    expect(Array.from(arena.sampledIds.subarray(0, 9))).toEqual([
-      1, 2, 3, 4, 5, 6, 7, 8, 9,
-    ]);
-    runner.runner.collect(1);
-    const expected = naiveLogits(model, [...TOKENS, 9]).at(-1) ?? [];
-    logitsOf(runner, runner.arenas[1], 0).forEach((value, i) =>
-      expect(value).toBeCloseTo(expected[i] ?? NaN, 3),
-    );
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(arena.sampledIds[0]).toBe(-7);
+    runner.collect(0);
+    expect(arena.sampledIds[0]).toBe(expected);
   });
 
   it("penalises what setHistory and earlier launches put into a sequence's history", () => {

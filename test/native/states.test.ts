@@ -21,7 +21,12 @@ const ROWS: SequenceRows[] = [
   { slot: 0, start: 0, ids: [1, 2, 3], blocks: [0] },
 ];
 
-function launch(runner: NativeRunnerHandle, slot: 0 | 1, defer = false): void {
+function launch(
+  runner: NativeRunnerHandle,
+  slot: 0 | 1,
+  defer = false,
+  onCollect = false,
+): void {
   const arena = viewArena(runner.arena(slot), runner.layout);
   const opened: Open = { runner, spec: specOf(model), arenas: [arena, arena] };
   const counts = pack(opened, arena, ROWS);
@@ -31,6 +36,7 @@ function launch(runner: NativeRunnerHandle, slot: 0 | 1, defer = false): void {
     counts.numSeqs,
     counts.numSamples,
     defer,
+    onCollect,
   );
 }
 
@@ -40,11 +46,15 @@ const STATE_NAMES = [
   "ready after a step",
   "busy",
   "busy twice",
+  "left to collect",
+  "left to collect twice",
+  "left to collect, then busy",
   "deferred",
   "deferred, then busy",
   "deferred and sampled",
   "closed",
   "closed while busy",
+  "closed while left to collect",
   "closed while deferred",
   "closed unloaded",
 ] as const;
@@ -74,6 +84,21 @@ const STATES: Record<StateName, () => NativeRunnerHandle> = {
     launch(runner, 1);
     return runner;
   },
+  "left to collect": () => {
+    const runner = STATES.ready();
+    launch(runner, 0, false, true);
+    return runner;
+  },
+  "left to collect twice": () => {
+    const runner = STATES["left to collect"]();
+    launch(runner, 1, false, true);
+    return runner;
+  },
+  "left to collect, then busy": () => {
+    const runner = STATES["left to collect"]();
+    launch(runner, 1);
+    return runner;
+  },
   deferred: () => {
     const runner = STATES.ready();
     launch(runner, 0, true);
@@ -96,6 +121,11 @@ const STATES: Record<StateName, () => NativeRunnerHandle> = {
   },
   "closed while busy": () => {
     const runner = STATES.busy();
+    runner.close();
+    return runner;
+  },
+  "closed while left to collect": () => {
+    const runner = STATES["left to collect, then busy"]();
     runner.close();
     return runner;
   },
@@ -140,11 +170,15 @@ const TABLE: Record<StateName, [state: string, allowed: string[]]> = {
   "ready after a step": ["ready", [...LOADED, "launch 0", "launch 1"]],
   busy: ["busy", [...LOADED, "launch 1", "collect 0"]],
   "busy twice": ["busy", [...LOADED, "collect 0", "collect 1"]],
+  "left to collect": ["busy", [...LOADED, "launch 1", "collect 0"]],
+  "left to collect twice": ["busy", [...LOADED, "collect 0", "collect 1"]],
+  "left to collect, then busy": ["busy", [...LOADED, "collect 0", "collect 1"]],
   deferred: ["busy", [...LOADED, "launch 1", "sample 0"]],
   "deferred, then busy": ["busy", [...LOADED, "sample 0"]],
   "deferred and sampled": ["busy", [...LOADED, "launch 1", "collect 0"]],
   closed: ["closed", CLOSED],
   "closed while busy": ["closed", CLOSED],
+  "closed while left to collect": ["closed", CLOSED],
   "closed while deferred": ["closed", CLOSED],
   "closed unloaded": ["closed", CLOSED],
 };
@@ -225,6 +259,7 @@ it("checks the types of every argument", () => {
     ["arena", ["0"]],
     ["launch", [0, 1, 1, NaN, false]],
     ["launch", [0, 1, 1, 0]],
+    ["launch", [0, 1, 1, 0, false, 1]],
     ["launch", [{}, 1, 1, 0, false]],
     ["launch", [0, 2 ** 40, 1, 0, false]],
     ["setHistory", [0, 0, [1, 2]]],
