@@ -1,12 +1,12 @@
-import { ProgressBar } from "../../src/cli/format.js";
 import { OctavoError } from "../../src/core/errors.js";
 import type { SpeculativeConfig } from "../../src/core/speculative-config.js";
-import { machineLines, measureMachine, type Machine } from "../machine.js";
+import type { Machine } from "../machine.js";
 import { percentile } from "../serve/statistics.js";
 import { benchEngineConfig, type EngineBenchFlags } from "./flags.js";
 import {
-  InProcessEngine,
+  openEngine,
   type BenchRequest,
+  type InProcessEngine,
   type Run,
   type Step,
 } from "./in-process.js";
@@ -67,8 +67,8 @@ export interface SpeculationResult {
 const MIN_STEPS = 5;
 
 /**
- * `octavo bench speculation`: plain and speculative runs of the same requests in turns, on one engine, of which a request
- * may ask for no drafts. No run finds what another one left: each has a cache salt of its own.
+ * `octavo bench speculation`: each batch of requests with drafts and without, in turns on one engine, of which a request
+ * may ask for no drafts. Neither finds what the other left: each has a cache salt of its own.
  */
 export async function runSpeculationBench(
   flags: SpeculationFlags,
@@ -90,17 +90,9 @@ export async function runSpeculationBench(
       "batch-sizes",
     );
   const kinds = flags.prompts ?? (await kindsOf(config.model));
-  const machine = measureMachine(config.device, config.threads);
-  const loading = new ProgressBar("Loading weights");
-  const engine = await InProcessEngine.start(config, (done, total) =>
-    loading.update(done, total),
-  );
+  const { machine, engine } = await openEngine(config, flags.seed, print);
   try {
     const { info } = engine;
-    print(
-      `Model: ${config.model} (${info.architecture}, ${info.quantization})`,
-    );
-    machineLines(machine, flags.seed).forEach(print);
     print(`Speculation: ${JSON.stringify(speculativeConfig)}`);
     const makePrompt = await promptMaker(kinds, {
       directory: config.model,
@@ -137,9 +129,10 @@ export async function runSpeculationBench(
   }
 }
 
-interface Speed {
+/** What runs of one kind came to. */
+interface Tally {
   tokens: number;
-  tokensPerSecond: number;
+  seconds: number;
   /** [request] */
   outputs: number[][];
 }
@@ -154,7 +147,6 @@ class Comparison {
   private outputTokens = 0;
   private draftSeconds = 0;
   private seconds = 0;
-  private numRuns = 0;
 
   constructor(
     private readonly engine: InProcessEngine,
@@ -200,55 +192,53 @@ class Comparison {
     );
   }
 
-  /** The same requests with drafts and without; which of the two is first alternates. */
+  /** The same batches with drafts and without, in turns; which of the two is first alternates. */
   private compare(requests: readonly BenchRequest[], iteration: number): void {
-    const order = [false, true];
-    if (iteration % 2 === 1) order.reverse();
-    const outputs = order.map((speculative) => {
-      const speed = this.run(requests, speculative);
-      const { speeds } = this;
-      (speculative ? speeds.speculative : speeds.plain).push(
-        speed.tokensPerSecond,
-      );
-      this.outputTokens += speculative ? speed.tokens : 0;
-      return speed.outputs;
-    });
-    if (JSON.stringify(outputs[0]) !== JSON.stringify(outputs[1]))
+    const plain: Tally = { tokens: 0, seconds: 0, outputs: [] };
+    const speculative: Tally = { tokens: 0, seconds: 0, outputs: [] };
+    const { batchSize } = this;
+    for (let first = 0; first < requests.length; first += batchSize) {
+      const batch = requests.slice(first, first + batchSize);
+      const order = [plain, speculative];
+      if ((iteration + first / batchSize) % 2 === 1) order.reverse();
+      for (const tally of order)
+        this.run(batch, iteration, tally === speculative, tally);
+    }
+    if (JSON.stringify(plain.outputs) !== JSON.stringify(speculative.outputs))
       throw new OctavoError(
         "internal_error",
-        `speculation changed an output (${this.prompts}, batch size ${this.batchSize}, iteration ${iteration})`,
+        `speculation changed an output (${this.prompts}, batch size ${batchSize}, iteration ${iteration})`,
       );
+    this.speeds.plain.push(plain.tokens / plain.seconds);
+    this.speeds.speculative.push(speculative.tokens / speculative.seconds);
+    this.outputTokens += speculative.tokens;
   }
 
-  /** A batch after the other. */
-  private run(requests: readonly BenchRequest[], speculative: boolean): Speed {
-    const cacheSalt = `${this.prompts} ${this.batchSize} ${++this.numRuns}`;
+  private run(
+    batch: readonly BenchRequest[],
+    iteration: number,
+    speculative: boolean,
+    tally: Tally,
+  ): void {
+    const cacheSalt = `${this.prompts} ${this.batchSize} ${iteration} ${speculative}`;
+    const numSpeculativeTokens = speculative ? null : 0;
+    const requests = batch.map(({ params, ...request }) => ({
+      ...request,
+      cacheSalt,
+      params: { ...params, numSpeculativeTokens },
+    }));
     const outputs: number[][] = requests.map(() => []);
-    let tokens = 0;
-    let seconds = 0;
-    for (let first = 0; first < requests.length; first += this.batchSize) {
-      const batch = requests
-        .slice(first, first + this.batchSize)
-        .map(({ params, ...request }) => ({
-          ...request,
-          cacheSalt,
-          params: {
-            ...params,
-            numSpeculativeTokens: speculative ? null : 0,
-          },
-        }));
-      const run = this.engine.run(batch, {
-        temperature: this.flags.temperature,
-        ignoreEos: this.prompts === "random",
-        seed: this.flags.seed,
-        onToken: (index, token) => outputs[first + index]?.push(token),
-        onStep: (step) => speculative && this.noteStep(step),
-      });
-      const decoding = decodingOf(run);
-      tokens += decoding.tokens;
-      seconds += decoding.seconds;
-    }
-    return { tokens, tokensPerSecond: tokens / seconds, outputs };
+    const run = this.engine.run(requests, {
+      temperature: this.flags.temperature,
+      ignoreEos: this.prompts === "random",
+      seed: this.flags.seed,
+      onToken: (index, token) => outputs[index]?.push(token),
+      onStep: (step) => speculative && this.noteStep(step),
+    });
+    const { tokens, seconds } = decodingOf(run);
+    tally.tokens += tokens;
+    tally.seconds += seconds;
+    tally.outputs.push(...outputs);
   }
 
   private noteStep({ tokens, seconds, draftSeconds }: Step): void {

@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { speculationBenchCommand } from "../../bench/engine/command.js";
 import type { SpeculationResult } from "../../bench/engine/speculation.js";
+import { writeTinyConfig } from "./tiny-config.js";
 
 const STARTER = path.join(import.meta.dirname, "../../models/starter");
 const NGRAM = {
@@ -15,22 +16,7 @@ const NGRAM = {
 
 const scratch = mkdtempSync(path.join(os.tmpdir(), "octavo-bench-spec-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
-writeFileSync(
-  path.join(scratch, "config.json"),
-  JSON.stringify({
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
-    hidden_size: 32,
-    intermediate_size: 64,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    vocab_size: 100,
-    max_position_embeddings: 256,
-    rms_norm_eps: 1e-5,
-    torch_dtype: "float32",
-  }),
-);
+writeTinyConfig(scratch, { vocab_size: 100, max_position_embeddings: 256 });
 
 let runs = 0;
 async function bench(
