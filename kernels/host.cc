@@ -39,20 +39,13 @@ void adviseHugePages(uintptr_t from, uintptr_t to) {
 
 }  // namespace
 
-// calloc leaves large blocks untouched, which a memset after an aligned allocation would not: a KV cache then
-// takes physical memory as it fills.
+// calloc leaves large blocks untouched, which a memset after an aligned allocation would not.
 void* allocateAligned(size_t bytes) {
   if (bytes > SIZE_MAX - 2 * kAlign) return nullptr;
   void* original = std::calloc(bytes + 2 * kAlign, 1);
   if (!original) return nullptr;
   const auto address = reinterpret_cast<uintptr_t>(original);
-  const uintptr_t aligned = (address + sizeof(BlockHeader) + kAlign - 1) / kAlign * kAlign;
-#if defined(__linux__)
-  // KV blocks are read all over, and with small pages each misses the processor's address cache. Not for less
-  // than a few pages: memory that is touched here and there would all become resident.
-  if (bytes >= 4 * kHugePage) adviseHugePages(aligned, aligned + bytes);
-#endif
-  return blockAt(aligned, original, 0);
+  return blockAt((address + sizeof(BlockHeader) + kAlign - 1) / kAlign * kAlign, original, 0);
 }
 
 void* allocateForWeights(size_t bytes) {
@@ -95,7 +88,6 @@ Context::~Context() {
   }
   while (allocations) {
     Allocation* next = allocations->next;
-    freeAligned(allocations->memory);
     delete allocations;
     allocations = next;
   }
@@ -162,24 +154,22 @@ const char* lastError(const Context* context) {
 }
 
 void* allocate(Context* context, size_t bytes) {
-  auto* entry = new (std::nothrow) Allocation{context->allocations, nullptr};
-  if (!entry) return nullptr;
-  entry->memory = allocateAligned(bytes);
-  if (!entry->memory) {
+  auto* entry = new (std::nothrow) Allocation{context->allocations, {bytes, context->numAllocated}};
+  if (!entry || !entry->memory.data()) {
     context->fail("no memory for %zu bytes", bytes);
     delete entry;
     return nullptr;
   }
   context->allocations = entry;
-  return entry->memory;
+  context->numAllocated++;
+  return entry->memory.data();
 }
 
 void release(Context* context, void* memory) {
   for (Allocation** link = &context->allocations; *link; link = &(*link)->next) {
     Allocation* entry = *link;
-    if (entry->memory != memory) continue;
+    if (entry->memory.data() != memory) continue;
     *link = entry->next;
-    freeAligned(memory);
     delete entry;
     return;
   }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "growing_memory.h"
 #include "half.h"
 #include "ops.h"
 
@@ -67,7 +68,7 @@ struct Dense {
 
 struct Allocation {
   Allocation* next;
-  void* memory;
+  GrowingMemory memory;
 };
 
 // Microseconds of one slot's step by stage.
@@ -89,6 +90,7 @@ struct Context {
   Linear* linears = nullptr;
   Dense* denses = nullptr;
   Allocation* allocations = nullptr;
+  uint64_t numAllocated = 0;  // so far
   StageClock clocks[kStepSlots] = {};
 };
 

@@ -51,6 +51,36 @@ TEST(memory_is_aligned_zeroed_and_released) {
   }
 }
 
+// Blocks of a KV cache: 64 KiB in the memory of each of 16 layers.
+TEST(layers_enter_their_huge_pages_one_after_the_other) {
+  constexpr uintptr_t kHugePage = 2 << 20, kBlock = 1 << 16;
+  constexpr size_t kLayers = 16, kBytes = 9 << 20;
+  for (const Ops* ops : {referenceOps(), cpuOps()}) {
+    test::Backend backend(ops, test::smallOptions());
+    std::vector<uintptr_t> layers;
+    for (size_t i = 0; i < kLayers; ++i) {
+      auto* memory = static_cast<unsigned char*>(ops->alloc(backend.context, kBytes));
+      CHECK(memory && reinterpret_cast<uintptr_t>(memory) % 64 == 0, "alignment");
+      for (const size_t at : {size_t{0}, kBytes / 2, kBytes - 1}) {
+        CHECK(memory[at] == 0, "zero");
+        memory[at] = 1;
+      }
+      layers.push_back(reinterpret_cast<uintptr_t>(memory));
+    }
+    for (uintptr_t block = 1; block < kBytes / kBlock; ++block) {
+      int entered = 0;
+      for (const uintptr_t layer : layers) {
+        const uintptr_t first = layer + block * kBlock, last = first + kBlock - 1;
+        entered += (first - 1) / kHugePage != last / kHugePage;
+      }
+      CHECK(entered <= 2, "block %d enters %d huge pages", static_cast<int>(block), entered);
+    }
+    for (const uintptr_t layer : layers) ops->release(backend.context, reinterpret_cast<void*>(layer));
+    auto* again = static_cast<unsigned char*>(ops->alloc(backend.context, kBytes));
+    CHECK(again && again[0] == 0 && again[kBytes - 1] == 0, "zero after a release");
+  }
+}
+
 TEST(pool_runs_every_item_once) {
   for (int threads : {1, 2, 5}) {
     cpu::ThreadPool pool;
