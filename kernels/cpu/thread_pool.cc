@@ -39,6 +39,7 @@ bool ThreadPool::start(int threads) {
     if (pthread_create(&workers_[i].handle, nullptr, enter, &workers_[i]) != 0) return false;
     threads_ = i + 1;
   }
+  apart_.start(threads_);
   return true;
 }
 
@@ -61,6 +62,7 @@ void ThreadPool::fork(int64_t items, Call call, const void* context) {
     ranges_[t].next.store(items * t / threads_, std::memory_order_relaxed);
     ranges_[t].end = items * (t + 1) / threads_;
   }
+  apart_.place(0);
   joined_.fetch_and(~kClosed);  // publishes the job to whoever joins
   // Sequentially consistent against sleepers_: a worker sees this generation before it sleeps, or is seen
   // here.
@@ -98,6 +100,7 @@ void ThreadPool::work(int thread) {
   for (;;) {
     seen = awaitJob(seen);
     if (stop_) return;
+    apart_.place(thread);
     if (!(joined_.fetch_add(1) & kClosed)) takeItems(thread);
     leave();
   }

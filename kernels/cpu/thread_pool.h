@@ -12,6 +12,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "apart.h"
+
 namespace octavo::cpu {
 
 class ThreadPool {
@@ -64,6 +66,7 @@ class ThreadPool {
 
   static constexpr int kMaxThreads = 512;
   int threads_ = 1;
+  Apart apart_;
   Worker workers_[kMaxThreads];
 
   // The job. Written by the caller while the job is closed and nobody is in it.

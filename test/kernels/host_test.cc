@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "../../kernels/control_groups.h"
+#include "../../kernels/cpu/apart.h"
 #include "../../kernels/cpu/cpu.h"
 #include "../../kernels/cpu/thread_pool.h"
 #include "../../kernels/half.h"
@@ -115,6 +116,47 @@ TEST(pool_items_run_at_the_same_time) {
   });
   threads.insert(used, used + 2);
   CHECK(threads.size() == 2, "threads %d %d", used[0], used[1]);
+}
+
+namespace {
+
+cpu_set_t usableProcessors() {
+  cpu_set_t usable;
+  CHECK(sched_getaffinity(0, sizeof usable, &usable) == 0, "affinity");
+  return usable;
+}
+
+// A thread that begins to work on the processor that another one was seen on, and where it is then.
+struct Meeting {
+  explicit Meeting(int threads) {
+    std::thread([&] {
+      const cpu_set_t usable = usableProcessors();
+      cpu::Apart apart;
+      apart.start(threads);
+      apart.place(0);
+      before = sched_getcpu();
+      apart.place(1);
+      after = sched_getcpu();
+      const cpu_set_t now = usableProcessors();
+      keepsProcessors = CPU_EQUAL(&now, &usable);
+    }).join();
+  }
+  int before = -1, after = -1;
+  bool keepsProcessors = false;
+};
+
+}  // namespace
+
+TEST(threads_that_meet_on_a_processor_part) {
+  const cpu_set_t usable = usableProcessors();
+  const int processors = CPU_COUNT(&usable);
+  if (processors >= 2) {
+    const Meeting two(2);
+    CHECK(two.after != two.before, "both on %d", two.before);
+    CHECK(two.keepsProcessors, "the thread may use fewer than before");
+  }
+  const Meeting crowd(processors + 1);
+  CHECK(crowd.keepsProcessors, "the thread may use fewer than before");
 }
 
 namespace {
