@@ -207,6 +207,75 @@ void multiplyRows(const ByteGroup& group, int rows) {
     multiplyGroup<kRows, kColumns / kLanes, kPacked>(group, column);
 }
 
+// ---- one row: decoding ----
+
+// Dot products of a block of a row with the columns of its packed words [4][32].
+template <int kVectors>
+inline void dotBlock(const uint32_t* words, const int8_t* x, I (&sums)[kVectors]) {
+  const I low = setInt(0x0f0f0f0f), high = setInt(static_cast<int32_t>(0xf0f0f0f0));
+  I highSums[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) sums[v] = highSums[v] = zeroInt();
+#pragma GCC unroll 4
+  for (int w = 0; w < kInt8Block / 8; ++w) {
+#pragma GCC unroll 2
+    for (int c = 0; c < kPanel; c += kLineWords) prefetch(words + w * kPanel + c);
+    int32_t bytes[2];
+    std::memcpy(bytes, x + w * 8, sizeof bytes);
+    const I lowValues = setInt(bytes[0]), highValues = setInt(bytes[1]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const I word = loadInt(words + w * kPanel + v * kLanes);
+      sums[v] = dotBytes(sums[v], andInt(word, low), lowValues);
+      if (kDotsHighHalves) {
+        highSums[v] = dotBytes(highSums[v], andInt(word, high), highValues);
+      } else {
+        sums[v] = dotBytes(sums[v], andInt(shiftRight<4>(word), low), highValues);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    sums[v] = laneSums(sums[v]);
+    if (kDotsHighHalves) sums[v] = addInt(sums[v], shiftRightSigned<4>(highSums[v]));
+  }
+}
+
+// One panel times one row, of groups of whole blocks: what the loops carry stays in registers, and the row's
+// codes, scales and sums are read in order.
+void multiplyRow(const CpuLinear& weight, const Int8View& view, int64_t row, const unsigned char* panel,
+                 float* totals) {
+  constexpr int kVectors = kPanel / kLanes;
+  const uint32_t* words = groupWords(weight, panel, 0);
+  const int8_t* x = view.codes + row * view.layout.codeStride;
+  const float* scales = view.scales + row * view.layout.scaleStride;
+  const float* values = view.sums + row * view.layout.sumStride;
+  const int64_t blocks = view.layout.groupBlocks;
+  V total[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) total[v] = zero();
+  for (int64_t g = 0; g < weight.groups; ++g) {
+    V dots[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) dots[v] = zero();
+    for (int64_t b = 0; b < blocks; ++b, words += kInt8Block / 8 * kPanel, x += kInt8Block) {
+      I sums[kVectors];
+      dotBlock<kVectors>(words, x, sums);
+      const V scale = set1(*scales++);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) dots[v] = add(dots[v], mul(scale, intToV(sums[v])));
+    }
+    const V value = set1(values[g]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const V scale = loadScale(weight, panel, g, v);
+      total[v] = add(total[v], mul(scale, sub(dots[v], mul(loadZero(weight, panel, g, v), value))));
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) store(totals + v * kLanes, total[v]);
+}
+
 void unpack(const uint32_t* words, int64_t count, uint32_t* codes) {
   const I low = setInt(0x0f0f0f0f);
   for (int64_t w = 0; w < count; ++w, words += kPanel, codes += 2 * kPanel) {
@@ -225,6 +294,10 @@ void multiplyPanel(const LinearItem& item, const Int8View& view, int64_t row, in
                    Int8Scratch* scratch) {
   const CpuLinear& weight = *item.weight;
   const Int8Layout& layout = view.layout;
+  if (item.rows == 1 && weight.groupSize % kInt8Block == 0) {
+    multiplyRow(weight, view, row, weight.panel(p), scratch->totals);
+    return finish(item, p, item.first, 1, scratch->totals);
+  }
   ByteGroup group{};
   group.words = weight.groupWords;
   group.layout = &layout;

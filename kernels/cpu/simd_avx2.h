@@ -87,6 +87,10 @@ inline I shiftLeft(I a) {
   return _mm256_slli_epi32(a, kBits);
 }
 template <int kBits>
+inline I shiftRightSigned(I a) {
+  return _mm256_srai_epi32(a, kBits);
+}
+template <int kBits>
 inline I shiftRight(I a) {
   return _mm256_srli_epi32(a, kBits);
 }
@@ -132,6 +136,8 @@ inline I dotBytes(I sums, I codes, I values) {
 inline I laneSums(I sums) {
   return _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
 }
+// Codes times 16 would be too large for such sums.
+constexpr bool kDotsHighHalves = false;
 // The lanes, each in -128..127, as bytes.
 inline void storeBytes(int8_t* p, I a) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));

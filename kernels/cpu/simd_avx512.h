@@ -88,6 +88,10 @@ inline I shiftLeft(I a) {
   return _mm512_slli_epi32(a, kBits);
 }
 template <int kBits>
+inline I shiftRightSigned(I a) {
+  return _mm512_srai_epi32(a, kBits);
+}
+template <int kBits>
 inline I shiftRight(I a) {
   return _mm512_srli_epi32(a, kBits);
 }
@@ -159,5 +163,7 @@ inline I dotBytes(I sums, I codes, I values) {
 inline I laneSums(I sums) {
   return _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
 }
+// Codes times 16 would be too large for such sums.
+constexpr bool kDotsHighHalves = false;
 
 }  // namespace octavo::cpu::avx512

@@ -12,5 +12,7 @@ inline I dotBytes(I sums, I codes, I values) {
 inline I laneSums(I sums) {
   return sums;
 }
+// Codes may be up to 240: the high halves of bytes are multiplied where they stand.
+constexpr bool kDotsHighHalves = true;
 
 }  // namespace octavo::cpu::avx512vnni

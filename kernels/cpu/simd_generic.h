@@ -102,6 +102,10 @@ inline I shiftLeft(I a) {
   return a << kBits;
 }
 template <int kBits>
+inline I shiftRightSigned(I a) {
+  return a >> kBits;
+}
+template <int kBits>
 inline I shiftRight(I a) {
   return reinterpret_cast<I>(reinterpret_cast<U>(a) >> kBits);
 }
@@ -151,6 +155,8 @@ inline I dotBytes(I sums, I codes, I values) {
 inline I laneSums(I sums) {
   return sums;
 }
+// Whether dotBytes takes codes up to 240.
+constexpr bool kDotsHighHalves = false;
 // The lanes, each in -128..127, as bytes.
 inline void storeBytes(int8_t* p, I a) {
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(a[i]);
