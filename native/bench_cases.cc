@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "../kernels/half.h"
+#include "bench_row_cases.h"
 #include "check.h"
 #include "manifest.h"
 #include "weights.h"
@@ -408,6 +409,7 @@ std::unique_ptr<OpCase> makeOpCase(Device& device, const OpBenchSpec& spec, int3
   if (spec.op == "attention") return std::make_unique<AttentionCase>(device, spec, maxRows, copies);
   if (spec.op == "rope_store_kv") return std::make_unique<RopeStoreKvCase>(device, spec, maxRows);
   if (spec.op == "sample") return std::make_unique<SampleCase>(device, spec, maxRows);
+  if (auto op = makeRowCase(device, spec, maxRows)) return op;
   return std::make_unique<ElementwiseCase>(device, spec, maxRows);
 }
 

@@ -19,6 +19,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int32_t kMaxRows = 1 << 16;
 constexpr int32_t kMaxWidth = 1 << 20;
 constexpr int32_t kMaxContext = 1 << 20;
+constexpr int32_t kMaxVocab = 1 << 24;
 constexpr int32_t kMaxCopies = 64;
 constexpr int64_t kMaxWorkingSet = int64_t(1) << 36;
 constexpr int kMinCalls = 5;
@@ -56,12 +57,17 @@ void validateShape(const OpBenchSpec& spec) {
   } else if (spec.op == "rope_store_kv") {
     validateHeads(spec);
     check(spec.headDim % 2 == 0, "spec.headDim", "an even number", spec.headDim);
-  } else if (spec.op == "sample") {
-    checkRange(spec.vocabSize, 1, 1 << 24, "spec.vocabSize");
-  } else if (spec.op == "rms_norm" || spec.op == "silu_mul" || spec.op == "add") {
+  } else if (spec.op == "sample" || spec.op == "softcap") {
+    checkRange(spec.vocabSize, 1, kMaxVocab, "spec.vocabSize");
+  } else if (spec.op == "embed") {
+    checkRange(spec.vocabSize, 1, kMaxVocab, "spec.vocabSize");
+    checkRange(spec.width, 1, kMaxWidth, "spec.width");
+  } else if (spec.op == "rms_norm" || spec.op == "silu_mul" || spec.op == "add" || spec.op == "gather_rows") {
     checkRange(spec.width, 1, kMaxWidth, "spec.width");
   } else {
-    failArgument("spec.op", "linear, attention, rms_norm, silu_mul, add, rope_store_kv or sample",
+    failArgument("spec.op",
+                 "linear, attention, embed, rms_norm, silu_mul, add, rope_store_kv, gather_rows, softcap or "
+                 "sample",
                  "\"" + spec.op + "\"");
   }
 }
@@ -79,7 +85,7 @@ void validate(const OpBenchSpec& spec) {
 // Floats of activations that one row takes at most, in and out together.
 int64_t floatsPerRow(const OpBenchSpec& spec) {
   if (spec.op == "linear") return int64_t(spec.k) + spec.n;
-  if (spec.op == "sample") return int64_t(spec.vocabSize) + 64;
+  if (spec.op == "sample" || spec.op == "softcap") return int64_t(spec.vocabSize) + 64;
   if (spec.op == "rope_store_kv")
     return (int64_t(spec.numHeads) + 2 * spec.numKvHeads) * spec.headDim +
            2 * int64_t(spec.numKvHeads) * kBlockSize * spec.headDim;
@@ -91,10 +97,12 @@ int64_t floatsPerRow(const OpBenchSpec& spec) {
 void checkMemory(const OpBenchSpec& spec, int32_t maxRows, size_t streamed, int32_t copies) {
   const size_t rows = checkedProduct("spec.rows", {maxRows, floatsPerRow(spec), 2 * sizeof(float)});
   const size_t weights = checkedProduct("spec", {static_cast<int64_t>(streamed), copies + 2});
+  const bool hasTable = spec.op == "embed";
+  const size_t table = hasTable ? checkedProduct("spec", {spec.vocabSize, spec.width, sizeof(float)}) : 0;
   const uint64_t available = readHostMemory().available;
-  if (available > 0 && rows + weights > available)
+  if (available > 0 && rows + weights + table > available)
     fail(code::kMemory, "spec: expected data of at most ", available, " bytes (what is available), got ",
-         rows + weights);
+         rows + weights + table);
 }
 
 std::unique_ptr<Device> open(const std::string& name, const OpBenchSpec& spec, int32_t maxRows) {

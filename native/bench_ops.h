@@ -13,7 +13,7 @@ namespace octavo {
 struct OpBenchSpec {
   std::string device;
   int32_t threads = 0;        // 0: one per physical core
-  std::string op;             // linear, attention, rms_norm, silu_mul, add, rope_store_kv, sample
+  std::string op;             // as the op union of its twin
   std::vector<int32_t> rows;  // token rows of one call; each number is timed in turn
   double seconds = 0.2;       // for each number of rows
   int64_t workingSet = 0;  // bytes of weights or KV pages to walk through, so that caches hold none of them
@@ -21,13 +21,13 @@ struct OpBenchSpec {
   std::string scheme;  // linear: int4 (AWQ), f16, bf16, f32
   int32_t k = 0, n = 0, groupSize = 0;
   Epilogue epilogue = Epilogue::None;
-  int32_t width = 0;                                  // rms_norm, silu_mul, add
+  int32_t width = 0;                                  // embed, rms_norm, silu_mul, add, gather_rows
   int32_t numHeads = 0, numKvHeads = 0, headDim = 0;  // attention, rope_store_kv
   int32_t contextLen = 0;  // attention: positions of each sequence, the new included
   int32_t queryLen = 1;    // attention: new tokens of each sequence
   bool int8Activations = false;  // linear: cpuActivations "int8"
   DType kvDType = DType::F32;
-  int32_t vocabSize = 0;  // sample
+  int32_t vocabSize = 0;  // embed, softcap, sample
   bool topKTopP = false;  // sample: temperature 1, top-k 50, top-p 0.9 instead of greedy
 };
 

@@ -58,7 +58,7 @@ export function kernelBenchCommand(): Command {
     .addOption(
       numbersOption(
         "--rows <list>",
-        "token rows (attention and sample: up to 64)",
+        "token rows (decode attention and what is sampled: up to 64)",
         [1, 2, 4, 8, 16, 64, 512],
         1 << 16,
       ),

@@ -10,13 +10,20 @@ import { linearShapes, type LinearShape, type ModelShape } from "./shapes.js";
 export const OPS = [
   "linear",
   "attention",
+  "embed",
   "rms_norm",
   "silu_mul",
   "add",
   "rope_store_kv",
+  "gather_rows",
+  "softcap",
   "sample",
 ] as const;
 export type OpName = (typeof OPS)[number];
+type ElementwiseOp = Exclude<
+  OpName,
+  "linear" | "attention" | "rope_store_kv" | "sample"
+>;
 /** Weights of linears; int4-a8: int4 with inputs rounded to 8 bits. */
 export const SCHEMES = ["int4-a8", "int4", "f16", "bf16", "f32"] as const;
 export type Scheme = (typeof SCHEMES)[number];
@@ -28,7 +35,7 @@ export interface KernelBenchOptions {
   ops: readonly OpName[];
   schemes: readonly Scheme[];
   groupSize: number;
-  /** Token rows of linears and elementwise ops; sequences of decode attention and rows of sampling, up to 64. */
+  /** Token rows of linears and elementwise ops; sequences of decode attention and rows that are sampled, up to 64. */
   rows: readonly number[];
   contextLens: readonly number[];
   kvCacheDtype: KvCacheDType;
@@ -135,6 +142,8 @@ class Bench {
         return this.attention();
       case "sample":
         return this.sample();
+      case "rope_store_kv":
+        return this.ropeStoreKv();
       default:
         return this.elementwise(op);
     }
@@ -227,32 +236,56 @@ class Bench {
   }
 
   private sample(): void {
-    const rows = this.options.rows.filter((one) => one <= MAX_DECODE_ROWS);
     const { vocabSize } = this.options.shape;
     for (const topKTopP of [false, true])
-      this.measure(topKTopP ? "top-k 50, top-p 0.9" : "greedy", rows, {
-        op: "sample",
-        vocabSize,
-        topKTopP,
-      });
+      this.measure(
+        topKTopP ? "top-k 50, top-p 0.9" : "greedy",
+        this.sampledRows,
+        { op: "sample", vocabSize, topKTopP },
+      );
   }
 
-  private elementwise(op: Exclude<OpName, "linear" | "attention" | "sample">) {
+  private ropeStoreKv(): void {
     const { shape, rows, kvCacheDtype } = this.options;
     const { numHeads, numKvHeads, headDim } = shape;
-    if (op === "rope_store_kv")
-      this.measure(kvCacheDtype, rows, {
-        op,
-        numHeads,
-        numKvHeads,
-        headDim,
-        kvCacheDtype,
-      });
-    else {
-      const width =
-        op === "silu_mul" ? shape.intermediateSize : shape.hiddenSize;
-      this.measure(`width ${width}`, rows, { op, width });
+    this.measure(kvCacheDtype, rows, {
+      op: "rope_store_kv",
+      numHeads,
+      numKvHeads,
+      headDim,
+      kvCacheDtype,
+    });
+  }
+
+  private elementwise(op: ElementwiseOp): void {
+    const { rows, shape } = this.options;
+    const { hiddenSize, intermediateSize, vocabSize } = shape;
+    switch (op) {
+      case "embed":
+        return this.measure(`f16, width ${hiddenSize}`, rows, {
+          op,
+          vocabSize,
+          width: hiddenSize,
+        });
+      case "gather_rows":
+        return this.measure(`width ${hiddenSize}`, this.sampledRows, {
+          op,
+          width: hiddenSize,
+        });
+      case "softcap":
+        return this.measure(`vocabulary ${vocabSize}`, this.sampledRows, {
+          op,
+          vocabSize,
+        });
+      default: {
+        const width = op === "silu_mul" ? intermediateSize : hiddenSize;
+        return this.measure(`width ${width}`, rows, { op, width });
+      }
     }
+  }
+
+  private get sampledRows(): number[] {
+    return this.options.rows.filter((one) => one <= MAX_DECODE_ROWS);
   }
 
   private measure(

@@ -192,10 +192,13 @@ export interface OpBenchSpec {
   op:
     | "linear"
     | "attention"
+    | "embed"
     | "rms_norm"
     | "silu_mul"
     | "add"
     | "rope_store_kv"
+    | "gather_rows"
+    | "softcap"
     | "sample";
   /** Token rows of one call; each number is timed in turn. */
   rows: Int32Array;
@@ -209,7 +212,7 @@ export interface OpBenchSpec {
   groupSize?: number;
   epilogue?: "none" | "silu_mul" | "add";
   cpuActivations?: CpuActivations;
-  /** Of rms_norm, silu_mul, add. */
+  /** Of embed, rms_norm, silu_mul, add, gather_rows. */
   width?: number;
   numHeads?: number;
   numKvHeads?: number;
@@ -218,6 +221,7 @@ export interface OpBenchSpec {
   contextLen?: number;
   queryLen?: number;
   kvCacheDtype?: KvCacheDType;
+  /** Of embed, softcap, sample. */
   vocabSize?: number;
   /** Sampling with temperature, top-k and top-p rather than greedily. */
   topKTopP?: boolean;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   kernelFigures,
+  OPS,
   runKernelBench,
   type KernelBenchOptions,
 } from "../../bench/kernels/kernel-bench.js";
@@ -121,7 +122,7 @@ describe("figures", () => {
 describe("the kernel bench", () => {
   it("prints machine and ceilings first, then each op, and adds up the linears", () => {
     const { result, lines } = run({
-      ops: ["linear", "attention", "rms_norm", "rope_store_kv", "sample"],
+      ops: [...OPS],
     });
     expect(lines[0]).toMatch(/^Model: stories260k \(hidden 64, 5 layers, 8\/4/);
     expect(lines[1]).toMatch(/^Device: cpu .* node v\d.*; seed 0$/);
@@ -138,6 +139,7 @@ describe("the kernel bench", () => {
       ],
     );
     expect(of("sample")).toHaveLength(2 * 2);
+    for (const op of OPS) expect(of(op).length).toBeGreaterThanOrEqual(2);
     for (const { error } of result.kernels) expect(error).toBeLessThan(1e-5);
     const [pass] = result.passes;
     const seconds = linearShapes(STORIES).reduce((sum, { layer, count }) => {
