@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { packBytes } from "../../src/core/packed-bytes.js";
 import type { TokenSource } from "../../src/grammar/vocabulary.js";
 import { loadTokenizer } from "../../src/text/tokenizer.js";
 import { Random } from "../random.js";
@@ -41,8 +42,7 @@ function madeUpTokens(vocabSize: number): TokenSource {
     id < 256 ? Uint8Array.of(id) : Buffer.from(word()),
   );
   return {
-    vocabSize,
     specialTokenIds: new Set(),
-    tokenBytes: (id) => texts[id] ?? new Uint8Array(0),
+    packedTokens: packBytes(texts),
   };
 }

@@ -1,3 +1,4 @@
+import type { PackedBytes } from "../core/packed-bytes.js";
 import { SPECIAL_MARK } from "./ranges.js";
 import { NUM_STATES, stateAfter } from "./utf8-state.js";
 
@@ -5,9 +6,8 @@ import { NUM_STATES, stateAfter } from "./utf8-state.js";
 export interface VocabularyData {
   /** Of the model: padding included. */
   vocabSize: number;
-  /** Token id is bytes[starts[id], starts[id + 1]); ids from starts.length - 1 on have none. */
-  bytes: Uint8Array;
-  starts: Int32Array;
+  /** By id; it may have fewer. */
+  tokens: PackedBytes;
   specialIds: number[];
   /** Tokens that may end a grammar. At least one. */
   eosTokenIds: number[];
@@ -15,29 +15,22 @@ export interface VocabularyData {
 
 /** What is asked of a tokenizer (src/text). */
 export interface TokenSource {
-  readonly vocabSize: number;
   readonly specialTokenIds: ReadonlySet<number>;
-  tokenBytes(id: number): Uint8Array;
+  /** By token id. */
+  readonly packedTokens: PackedBytes;
 }
 
+/** Views, not copies: the thread that asks delivers everybody's tokens. */
 export function vocabularyOf(
-  tokenizer: TokenSource,
+  { specialTokenIds, packedTokens }: TokenSource,
   vocabSize: number,
   eosTokenIds: readonly number[],
 ): VocabularyData {
-  const count = Math.min(tokenizer.vocabSize, vocabSize);
-  const starts = new Int32Array(count + 1);
-  const parts: Uint8Array[] = [];
-  for (let id = 0; id < count; id++) {
-    const bytes = tokenizer.tokenBytes(id);
-    parts.push(bytes);
-    starts[id + 1] = (starts[id] as number) + bytes.length;
-  }
+  const starts = packedTokens.starts.subarray(0, vocabSize + 1);
   return {
     vocabSize,
-    bytes: Buffer.concat(parts),
-    starts,
-    specialIds: [...tokenizer.specialTokenIds].filter((id) => id < count),
+    tokens: { bytes: packedTokens.bytes, starts },
+    specialIds: [...specialTokenIds].filter((id) => id < starts.length - 1),
     eosTokenIds: [...eosTokenIds],
   };
 }
@@ -134,7 +127,7 @@ export class Vocabulary {
   }
 
   private bytesOf(id: number): Uint8Array {
-    const { bytes, starts } = this.data;
+    const { bytes, starts } = this.data.tokens;
     return bytes.subarray(starts[id] ?? 0, starts[id + 1] ?? starts[id] ?? 0);
   }
 

@@ -1,10 +1,8 @@
 /**
- * Token id -> bytes, once per model. The bytes of all tokens lie back to back:
- *
- *   data   Uint8 [sum of lengths]       starts   Int32 [vocabSize + 1], token id is data[starts[id], starts[id + 1])
- *
- * The text of a sequence is then the UTF-8 decoding of its tokens' bytes, whatever the kind of tokenizer.
+ * Token id -> bytes, once per model. The text of a sequence is then the UTF-8 decoding of its tokens' bytes, whatever the
+ * kind of tokenizer.
  */
+import { packBytes, type PackedBytes } from "../core/packed-bytes.js";
 import type { DecoderSpec } from "./decoder-spec.js";
 import { badFile, describe, isObject, type JsonObject } from "./model-files.js";
 import { Utf8Decoder } from "./utf8-decoder.js";
@@ -29,6 +27,7 @@ function byteLevelAlphabet(): ReadonlyMap<number, number> {
   return bytes;
 }
 
+const NO_BYTES = new Uint8Array(0);
 const ALPHABET = byteLevelAlphabet();
 
 /** The bytes of a byte-level token, or null where a character is outside of the alphabet. */
@@ -152,8 +151,8 @@ export function readVocab(
 }
 
 export class TokenTable {
-  private readonly data: Uint8Array;
-  private readonly starts: Int32Array;
+  /** By id; empty where no token has it. */
+  readonly packed: PackedBytes;
   /** Text of each token after complete text; null where it ends inside of a code point; filled when first asked. */
   private readonly texts: (string | null | undefined)[];
 
@@ -170,18 +169,13 @@ export class TokenTable {
     for (const { id, content } of added) tokens[id] = content;
     this.tokens = Array.from(tokens);
     this.addedIds = new Set(added.map(({ id }) => id));
-    this.starts = new Int32Array(tokens.length + 1);
-    const parts: Uint8Array[] = [];
-    let end = 0;
-    for (const [id, token] of this.tokens.entries()) {
-      if (token !== undefined) {
-        const bytes = bytesOf(token, this.addedIds.has(id), decoder);
-        parts.push(bytes);
-        end += bytes.length;
-      }
-      this.starts[id + 1] = end;
-    }
-    this.data = Buffer.concat(parts, end);
+    this.packed = packBytes(
+      this.tokens.map((token, id) =>
+        token === undefined
+          ? NO_BYTES
+          : bytesOf(token, this.addedIds.has(id), decoder),
+      ),
+    );
     this.texts = new Array<string | null | undefined>(tokens.length);
   }
 
@@ -197,11 +191,11 @@ export class TokenTable {
 
   /** A view, not a copy; empty for an id that no token has. */
   bytes(id: number): Uint8Array {
-    const start = this.starts[id];
-    const end = this.starts[id + 1];
-    if (start === undefined || end === undefined)
-      return this.data.subarray(0, 0);
-    return this.data.subarray(start, end);
+    const { bytes, starts } = this.packed;
+    const start = starts[id];
+    const end = starts[id + 1];
+    if (start === undefined || end === undefined) return NO_BYTES;
+    return bytes.subarray(start, end);
   }
 
   /** What the token adds to complete text, or null where its bytes end inside of a code point. */

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { AddedToken, type Tokenizer as RustTokenizer } from "tokenizers";
+import type { PackedBytes } from "../core/packed-bytes.js";
 import { parseDecoder } from "./decoder-spec.js";
 import { Detokenizer, type DetokenizerOptions } from "./detokenizer.js";
 import {
@@ -96,6 +97,11 @@ export class Tokenizer {
   /** What the token adds to the output's bytes: a view, not a copy. Empty where no token has the id. */
   tokenBytes(id: number): Uint8Array {
     return this.table.bytes(id);
+  }
+
+  /** The bytes of all tokens, by id. */
+  get packedTokens(): PackedBytes {
+    return this.table.packed;
   }
 
   /** A detokenizer for one sequence. */

@@ -1,6 +1,7 @@
 /** Real workers with a vocabulary of bytes and a few tokens more; the engine's end of the channel is used from here. */
 import { afterEach, describe, expect, it } from "vitest";
 import type { TokenMatcher } from "../../src/core/constraint.js";
+import { packBytes } from "../../src/core/packed-bytes.js";
 import { OctavoError } from "../../src/core/errors.js";
 import { GrammarPool } from "../../src/grammar/grammar-pool.js";
 import type {
@@ -17,12 +18,11 @@ const AB = 258;
 const VOCAB = 300;
 
 const tokenizer = {
-  vocabSize: 259,
   specialTokenIds: new Set([EOS, CALL]),
-  tokenBytes: (id: number): Uint8Array =>
-    id < 256
-      ? Uint8Array.of(id)
-      : Buffer.from(["</s>", "<call>", "ab"][id - EOS] ?? ""),
+  packedTokens: packBytes([
+    ...Array.from({ length: EOS }, (_, byte) => Uint8Array.of(byte)),
+    ...["</s>", "<call>", "ab"].map((text) => Buffer.from(text)),
+  ]),
 };
 
 const pools: GrammarPool[] = [];
