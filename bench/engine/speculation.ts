@@ -137,16 +137,27 @@ interface Tally {
   outputs: number[][];
 }
 
+/** Of all steps of one kind. */
+interface Notes {
+  seconds: number;
+  draftSeconds: number;
+  /** By tokens computed: seconds without drafting. */
+  steps: Map<number, number[]>;
+}
+
+function emptyNotes(): Notes {
+  return { seconds: 0, draftSeconds: 0, steps: new Map() };
+}
+
 /** One kind of prompt at one batch size. */
 class Comparison {
   private readonly speeds = {
     plain: [] as number[],
     speculative: [] as number[],
   };
-  private readonly steps = new Map<number, number[]>();
+  private noted = emptyNotes();
+  private notedPlain = emptyNotes();
   private outputTokens = 0;
-  private draftSeconds = 0;
-  private seconds = 0;
 
   constructor(
     private readonly engine: InProcessEngine,
@@ -170,8 +181,9 @@ class Comparison {
 
   private forget(): void {
     this.speeds.plain.length = this.speeds.speculative.length = 0;
-    this.steps.clear();
-    this.outputTokens = this.draftSeconds = this.seconds = 0;
+    this.noted = emptyNotes();
+    this.notedPlain = emptyNotes();
+    this.outputTokens = 0;
   }
 
   private requests(
@@ -233,7 +245,7 @@ class Comparison {
       ignoreEos: this.prompts === "random",
       seed: this.flags.seed,
       onToken: (index, token) => outputs[index]?.push(token),
-      onStep: (step) => speculative && this.noteStep(step),
+      onStep: (step) => this.noteStep(step, speculative),
     });
     const { tokens, seconds } = decodingOf(run);
     tally.tokens += tokens;
@@ -241,12 +253,17 @@ class Comparison {
     tally.outputs.push(...outputs);
   }
 
-  private noteStep({ tokens, seconds, draftSeconds }: Step): void {
-    this.seconds += seconds;
-    this.draftSeconds += draftSeconds;
-    const steps = this.steps.get(tokens) ?? [];
+  /** Plain steps too, though nobody asks for them: noting takes time. */
+  private noteStep(
+    { tokens, seconds, draftSeconds }: Step,
+    speculative: boolean,
+  ): void {
+    const noted = speculative ? this.noted : this.notedPlain;
+    noted.seconds += seconds;
+    noted.draftSeconds += draftSeconds;
+    const steps = noted.steps.get(tokens) ?? [];
     steps.push(seconds - draftSeconds);
-    this.steps.set(tokens, steps);
+    noted.steps.set(tokens, steps);
   }
 
   private result(before: InProcessEngine["speculation"]): SpeculationCase {
@@ -271,7 +288,10 @@ class Comparison {
       num_drafts: numDrafts,
       num_draft_tokens: since("numDraftTokens"),
       num_accepted_tokens: accepted,
-      draft_share: this.seconds === 0 ? 0 : this.draftSeconds / this.seconds,
+      draft_share:
+        this.noted.seconds === 0
+          ? 0
+          : this.noted.draftSeconds / this.noted.seconds,
       step_seconds_by_rows: this.rowCosts(),
     };
   }
@@ -281,7 +301,7 @@ class Comparison {
     const drafts =
       benchEngineConfig(this.flags).speculativeConfig?.numSpeculativeTokens ??
       0;
-    return [...this.steps]
+    return [...this.noted.steps]
       .filter(
         ([rows, steps]) =>
           steps.length >= MIN_STEPS && rows <= this.batchSize * (1 + drafts),

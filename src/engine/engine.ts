@@ -448,8 +448,9 @@ export class Engine {
   private notePace(batch: ScheduledBatch, wasAhead: boolean): void {
     const kind = kindOf(batch, wasAhead, this.pending !== null, this.config);
     const seconds = this.pace.step(kind);
-    if (seconds > 0 && onlyDecodes(batch))
-      this.speculator?.noteStep(kind, batch.numTokens, seconds);
+    if (!this.speculator || !onlyDecodes(batch)) return;
+    if (seconds > 0) this.speculator.noteStep(kind, batch.numTokens, seconds);
+    if (kind !== "plain") this.speculator.settle(this.pace.elapsed);
   }
 }
 

@@ -4,6 +4,8 @@ import { StepTimes } from "./step-times.js";
 
 /** No further than this beyond the rows that are known: a first step too large would cost more than it tells. */
 const LADDER = 2;
+/** As many are tried at once. */
+const FEW_ROWS = 8;
 /** Share of the known cost of a row that one beyond what is known is expected to have. */
 const OPTIMISM = 0.7;
 
@@ -21,7 +23,7 @@ export type StepKind = "plain" | "drafted" | "waited" | "other";
  */
 export class DraftController {
   private readonly plain = new StepTimes();
-  private readonly drafted = new StepTimes();
+  private readonly drafted = new StepTimes(true);
   private readonly waited = new StepTimes();
 
   /** `mostRows`: that a step may have. */
@@ -40,6 +42,11 @@ export class DraftController {
   /** Whether it is known what a step of `numSeqs` sequences takes without drafts. */
   knowsPlain(numSeqs: number): boolean {
     return this.plain.knows(numSeqs);
+  }
+
+  /** Seconds of a step of `numSeqs` sequences without drafts. */
+  plainSeconds(numSeqs: number): number {
+    return this.plain.at(numSeqs);
   }
 
   /** What a step of `rows` rows that is waited for takes, as a multiple of one scheduled ahead without drafts. */
@@ -82,7 +89,7 @@ export class DraftController {
       {
         plain,
         drafting: (rows) => this.secondsOf(rows, numSeqs, plain),
-        mostRows: Math.min(this.mostRows, LADDER * known),
+        mostRows: Math.min(this.mostRows, Math.max(FEW_ROWS, LADDER * known)),
       },
       out,
     );

@@ -75,6 +75,12 @@ export class DraftSequences {
     return null;
   }
 
+  /** Tokens of `target` before its last one that are not computed here; some of them may be in the prefix cache. */
+  numUnseen(target: Sequence): number {
+    const computed = this.held.get(target)?.own.numComputedTokens ?? 0;
+    return Math.max(0, target.numTokens - 1 - computed);
+  }
+
   /** The target sequence has ended. */
   release(target: Sequence): void {
     const draft = this.held.get(target);

@@ -98,6 +98,8 @@ export interface Drafter {
    * tokens, may have been preempted (its slot changes) or left out; tokens that were there never change.
    */
   propose(batch: DraftBatch): void;
+  /** Tokens that have to be read, as a prompt is, before there are drafts for the sequence. None: reading costs nothing. */
+  numUnseen?(sequence: Sequence): number;
   /**
    * A sequence ended, was aborted included: whatever is held for it goes. Called once for every sequence of the engine,
    * also for those that `propose` never saw.

@@ -79,6 +79,10 @@ export class ModelDrafter implements Drafter {
     this.own.fill(null, 0, batch.count);
   }
 
+  numUnseen(sequence: Sequence): number {
+    return this.sequences.numUnseen(sequence);
+  }
+
   release(sequence: Sequence): void {
     this.sequences.release(sequence);
   }

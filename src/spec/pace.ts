@@ -6,19 +6,23 @@ import type { StepKind } from "./draft-controller.js";
  */
 export class Pace {
   private last: StepKind = "other";
-  private end = 0;
+  private end = -1;
+  /** Seconds from the end of the step before the latest one to its end; 0 where nothing was to do in between. */
+  elapsed = 0;
 
   /** A step of this kind has ended. Returns its seconds, or 0 where they say nothing. */
   step(kind: StepKind): number {
     const { last, end } = this;
     this.last = kind;
     this.end = performance.now();
-    return isComparable(last, kind) ? (this.end - end) / 1e3 : 0;
+    this.elapsed = end < 0 ? 0 : (this.end - end) / 1e3;
+    return isComparable(last, kind) ? this.elapsed : 0;
   }
 
   /** There was nothing to do. */
   interrupt(): void {
     this.last = "other";
+    this.end = -1;
   }
 }
 

@@ -2,6 +2,7 @@ import { NO_DRAFTS } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import type { SpeculativeConfig } from "../core/speculative-config.js";
 import { OverallAcceptance } from "./acceptance.js";
+import { Budget } from "./budget.js";
 import { DraftController } from "./draft-controller.js";
 import type { StepKind } from "./draft-controller.js";
 import type { DraftCandidates } from "./draft-plan.js";
@@ -31,14 +32,10 @@ export interface RunningSequences {
   at(i: number): Sequence;
 }
 
-/** Share of the time that may be spent on finding out whether drafts would pay. */
-const PROBING = 0.01;
-/** The same where each look takes a model's steps. */
-const COSTLY_PROBING = 0.005;
-/** Seconds a look of a drafter that costs nothing is charged with at most: the first ones find their code cold. */
-const MOST_CHARGE = 0.00002;
-/** Seconds of it that can be saved up. */
-const MOST_CREDIT = 0.001;
+/** Seconds of looks and steps with drafts that say nothing of later ones, and are not charged: their code is being compiled. */
+const WARMING_UP = 0.05;
+/** A step that took longer than so many times what was expected was disturbed. */
+const OUTLIER = 3;
 
 /**
  * Decides, before each step, for which sequences how many drafts are verified in it.
@@ -60,14 +57,16 @@ export class Speculator {
   /** Int32 [maxNumSeqs] */
   private readonly lengths: Int32Array;
   private readonly waiting = new Waiting();
+  private readonly budget = new Budget();
   private waits = false;
   /** Nothing that may have drafts decoded when `propose` was last called. */
   private idle = false;
   /** The step that is waited for; 0 sequences: none. */
   private readonly current = { numSeqs: 0, rows: 0, numAccepted: 0 };
-  /** Seconds that may be spent on looking ahead; what asking a costly drafter took. */
-  private credit = 0;
-  private probeSeconds = 0;
+  /** Seconds. */
+  private cold = WARMING_UP;
+  /** The latest drafts made a draft model read sequences that were new to it. */
+  private hasRead = false;
 
   constructor(private readonly options: SpeculatorOptions) {
     const { maxNumSeqs, config } = options;
@@ -102,13 +101,14 @@ export class Speculator {
 
   /** Before a step, with everything booked: sets the draftTokens of running sequences. */
   propose(running: RunningSequences): void {
+    const start = performance.now();
     const numSeqs = this.collect(running, 0);
     const { eligible, lengths, waiting } = this;
     const { adaptive } = this.options.config;
-    if (adaptive) this.judgeWaiting();
+    this.current.numSeqs = 0;
     this.idle = eligible.count === 0;
     this.waits = !adaptive && eligible.count > 0;
-    if (this.idle) return;
+    if (this.idle || (adaptive && this.budget.isSpent && !waiting.pays)) return;
     for (let i = 0; i < eligible.count; i++)
       this.forecastOf(eligible.sequence(i)).drop();
     lengths.set(eligible.wanted.subarray(0, eligible.count));
@@ -122,6 +122,7 @@ export class Speculator {
     if (rows > numSeqs && !waiting.pays) waiting.begin();
     this.waits = waiting.pays && this.controller.knowsPlain(numSeqs);
     if (rows > numSeqs || this.waits) this.noteCurrent(numSeqs, rows);
+    else this.charge(start);
   }
 
   /** Drafts for the eligible, up to `lengths`; returns how many. */
@@ -150,27 +151,42 @@ export class Speculator {
   lookAhead(running: RunningSequences): void {
     const { adaptive } = this.options.config;
     this.waits = false;
-    // Where it has not paid lately, looking may cost no more than a small share of the time.
-    if (adaptive && this.credit < 0) return;
+    if (adaptive && this.budget.isSpent) return;
     const start = performance.now();
     const numSeqs = this.collect(running, 1);
     if (this.eligible.count === 0) return;
-    if (!adaptive) this.waits = true;
-    else if (this.isCostly) this.waits = this.weighProbes(numSeqs);
-    else this.waits = this.weighForecasts(numSeqs);
-    const took = (performance.now() - start) / 1e3;
-    const left =
-      this.credit - (this.isCostly ? took : Math.min(took, MOST_CHARGE));
-    this.credit = this.waits ? Math.max(0, left) : left;
-    if (this.waits && adaptive) this.waiting.begin();
+    if (!adaptive) {
+      this.waits = true;
+      return;
+    }
+    this.waits = this.isCostly
+      ? this.weighProbes(numSeqs)
+      : this.weighForecasts(numSeqs);
+    this.charge(start);
+    if (this.waits) this.waiting.begin();
   }
 
-  /** A step that did nothing but decode took `seconds`. */
+  /** A step that did nothing but decode took `seconds`, which can be compared with others of its kind. */
   noteStep(kind: StepKind, rows: number, seconds: number): void {
-    this.controller.noteStep(kind, rows, seconds);
-    const most = Math.max(MOST_CREDIT, 2 * this.probeSeconds);
-    const share = this.isCostly ? COSTLY_PROBING : PROBING;
-    this.credit = Math.min(this.credit + share * seconds, most);
+    // What a draft model reads of new sequences is not what steps take.
+    const isUsual = kind === "plain" || !(this.hasRead || this.cold > 0);
+    this.controller.noteStep(isUsual ? kind : "other", rows, seconds);
+    this.budget.earn(seconds);
+  }
+
+  /** The step that was proposed for took `seconds`, all since the one before it included; 0: that is not known. */
+  settle(seconds: number): void {
+    const { numSeqs, rows, numAccepted } = this.current;
+    this.current.numSeqs = 0;
+    if (numSeqs === 0 || !this.controller.knowsPlain(numSeqs)) return;
+    const plain = this.controller.plainSeconds(numSeqs);
+    const most = OUTLIER * plain * this.controller.costOfWaiting(numSeqs, rows);
+    const worth = 1 + numAccepted / numSeqs;
+    const usual = Math.min(seconds, most);
+    if (seconds > 0 && !this.hasRead) this.waiting.note(worth, usual / plain);
+    if (this.cold > 0) this.cold -= seconds;
+    else if (seconds > 0)
+      this.budget.settle(worth * plain, this.hasRead ? seconds : usual);
   }
 
   /** The drafts of a sequence were compared: see SchedulerReport.verified. */
@@ -208,15 +224,11 @@ export class Speculator {
     current.numAccepted = 0;
   }
 
-  /** How the step before fared, if it was waited for. */
-  private judgeWaiting(): void {
-    const { numSeqs, rows, numAccepted } = this.current;
-    if (numSeqs > 0 && this.controller.knowsPlain(numSeqs))
-      this.waiting.note(
-        1 + numAccepted / numSeqs,
-        this.controller.costOfWaiting(numSeqs, rows),
-      );
-    this.current.numSeqs = 0;
+  /** What a look or a proposal took that led to nothing else. */
+  private charge(start: number): void {
+    const seconds = (performance.now() - start) / 1e3;
+    if (this.cold > 0) this.cold -= seconds;
+    else this.budget.spend(seconds);
   }
 
   /** Looking at what it would propose takes time from the steps. */
@@ -230,6 +242,7 @@ export class Speculator {
     eligible.clear();
     if (this.drafter.failure) return 0;
     let numSeqs = 0;
+    let isHeldBack = false;
     for (let i = 0; i < running.length; i++) {
       const sequence = running.at(i);
       sequence.draftTokens = NO_DRAFTS;
@@ -238,9 +251,28 @@ export class Speculator {
       if (want !== 1 || numInFlightTokens !== numInFlight) continue;
       numSeqs++;
       const most = this.mostFor(sequence);
-      if (most > 0) eligible.add(sequence, most);
+      if (most <= 0) continue;
+      if (this.mayAskFor(sequence)) eligible.add(sequence, most);
+      else isHeldBack = true;
     }
+    // What could go on has ended.
+    if (isHeldBack && eligible.count === 0) this.waiting.end();
     return numSeqs;
+  }
+
+  /** A draft model goes on with what it has read also where nothing new may be tried. */
+  private mayAskFor(sequence: Sequence): boolean {
+    return (
+      !this.options.config.adaptive ||
+      !this.budget.isSpent ||
+      !this.isNew(sequence)
+    );
+  }
+
+  /** Whether the drafter has to read more of the sequence than what a step or two may bring. */
+  private isNew(sequence: Sequence): boolean {
+    const unseen = this.drafter.numUnseen?.(sequence) ?? 0;
+    return unseen > 2 * (this.options.config.numSpeculativeTokens + 1);
   }
 
   private mostFor(sequence: Sequence): number {
@@ -269,6 +301,7 @@ export class Speculator {
   private draft(): void {
     const { asked } = this;
     const { vocabSize, verifiable } = this.options;
+    this.noteReads();
     this.drafter.propose(asked);
     for (let i = 0; i < asked.count; i++) {
       const drafts = asked.draftsOf(i);
@@ -277,6 +310,13 @@ export class Speculator {
       if (verifiable)
         asked.numDrafts[i] = verifiable(asked.sequence(i), asked.draftsOf(i));
     }
+  }
+
+  private noteReads(): void {
+    const { asked } = this;
+    this.hasRead = false;
+    for (let i = 0; i < asked.count && !this.hasRead; i++)
+      this.hasRead = this.isNew(asked.sequence(i));
   }
 
   /** Whether the drafts that would be there after the token in flight pay. */
@@ -305,11 +345,7 @@ export class Speculator {
     this.compareForecasts();
     this.fillCandidates(eligible, eligible.wanted);
     if (controller.plan(numSeqs, candidates, lengths)) return true;
-    if (this.credit > this.probeSeconds) {
-      const start = performance.now();
-      this.renewForecasts();
-      this.probeSeconds = (performance.now() - start) / 1e3;
-    }
+    this.renewForecasts();
     return false;
   }
 
@@ -331,6 +367,7 @@ export class Speculator {
         asked.add(sequence, eligible.wanted[i] as number);
     }
     if (asked.count === 0) return;
+    this.noteReads();
     this.drafter.propose(asked);
     for (let i = 0; i < asked.count; i++) {
       const sequence = asked.sequence(i);

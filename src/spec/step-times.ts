@@ -4,7 +4,9 @@ const PER_DOUBLING = 8;
 const MAX_ROWS = 1 << 16;
 /** Observations after which a time is believed: the first one may find code and memory cold, so the middle one counts. */
 const TRUSTED_AFTER = 3;
-const SMOOTHING = 0.15;
+const SMOOTHING = 0.06;
+/** Until so many were observed the shortest counts, where steps are only made to find out what they take. */
+const COLD_UNTIL = 16;
 /** A step that took longer than this many times the usual was disturbed. */
 const OUTLIER = 2;
 /** Steps after which a time that was not seen again is to be looked at once more; doubled when it was as before. */
@@ -27,7 +29,8 @@ export class StepTimes {
   private readonly expiry: Float64Array;
   private clock = 0;
 
-  constructor() {
+  /** @param cold the first observations may find code and memory cold: they are hoped to become shorter */
+  constructor(private readonly cold = false) {
     const n = bucketOf(MAX_ROWS) + 1;
     this.times = new Float64Array(n);
     this.shortest = new Float64Array(n);
@@ -112,8 +115,10 @@ export class StepTimes {
   private smooth(b: number, rows: number, seconds: number): void {
     const time = this.times[b] as number;
     const mean = this.rows[b] as number;
-    const usual = Math.min(seconds, time * OUTLIER);
-    this.times[b] = time + SMOOTHING * (usual - time);
+    const isCold = this.cold && (this.counts[b] as number) < COLD_UNTIL;
+    const usual = Math.min(seconds, time * (isCold ? 1 : OUTLIER));
+    if (isCold) this.counts[b] = (this.counts[b] as number) + 1;
+    this.times[b] = isCold ? usual : time + SMOOTHING * (usual - time);
     this.rows[b] = mean + SMOOTHING * (rows - mean);
   }
 

@@ -1,5 +1,8 @@
-/** What waiting may cost before it ends, in steps without drafts: it goes on while more is gained than lost. */
-const ALLOWANCE = 1;
+/**
+ * What waiting may cost before it ends, in steps without drafts: it goes on while more is gained than lost. A try of a
+ * step or two would tell nothing, as its code and memory are cold.
+ */
+const ALLOWANCE = 8;
 /** Most that counts of what was gained: half of a long run of good drafts is lost again before it ends. */
 const MOST_GAIN = 4;
 const FADING = 0.98;
