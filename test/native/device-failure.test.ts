@@ -25,9 +25,11 @@ beforeAll(() => {
   const folder = temporaryFolder();
   const file = path.join(folder, "octavo.node");
   copyFileSync(addonFile(), file);
-  const sources = ["faulty-backend.cc", "../../kernels/host.cc"].map((source) =>
-    fileURLToPath(new URL(source, import.meta.url)),
-  );
+  const sources = [
+    "faulty-backend.cc",
+    "../../kernels/host.cc",
+    "../../kernels/growing_memory.cc",
+  ].map((source) => fileURLToPath(new URL(source, import.meta.url)));
   const library = path.join(
     folder,
     `liboctavo_faulty.${process.platform === "darwin" ? "dylib" : "so"}`,
