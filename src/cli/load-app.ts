@@ -83,6 +83,7 @@ export async function loadApp(
       engine,
       tokenizer,
       chatTemplate,
+      trustRequestChatTemplate: options.trustRequestChatTemplate,
       toolCallParser: options.toolCallParser,
       reasoningParser: options.reasoningParser,
       servedModelNames: names,

@@ -78,6 +78,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
     help: "chat template instead of the model's own",
   },
   {
+    name: "trust-request-chat-template",
+    help: "take chat_template from requests: only from clients that may stop the server, as a template can",
+    default: false,
+  },
+  {
     name: "tool-call-parser",
     value: "name",
     help: "how the model writes tool calls; auto: as its chat template does",
@@ -416,6 +421,7 @@ export interface ServeOptions extends Record<string, unknown> {
   maxNumQueuedReqs: number;
   maxNumQueuedTokens: number;
   chatTemplate?: string;
+  trustRequestChatTemplate: boolean;
   toolCallParser: string;
   reasoningParser: string;
   enableAutoToolChoice: boolean;

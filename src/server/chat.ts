@@ -49,16 +49,18 @@ export async function prepareChat(
   refuseUnbuilt(body);
   checkCommon(body);
   checkFields(body);
-  const toolUse = checkToolUse(body, context.dialect);
+  const { tokenizer } = context;
+  const turns = context.templates.of(body.chat_template);
+  const toolUse = checkToolUse(body, turns.dialect);
   const messages = checkMessages(body.messages);
-  const text = renderPrompt(context.chatTemplate, messages, body);
-  const plan = await TurnPlan.make(context, text, {
+  const text = renderPrompt(turns.chatTemplate, messages, body);
+  const plan = await TurnPlan.make({ ...turns, tokenizer }, text, {
     toolUse,
     response: structuredSpec(body),
     continued: body.continue_final_message ?? false,
     reasoningBudget: budgetOf(body),
   });
-  const tokenIds = await context.tokenizer.encode(plan.prompt, {
+  const tokenIds = await tokenizer.encode(plan.prompt, {
     addSpecialTokens: body.add_special_tokens ?? false,
   });
   const specs = await prepareSpecs(

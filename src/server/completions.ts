@@ -22,10 +22,18 @@ import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { readPrompts, type Prompt } from "./prompts.js";
 import { CompletionSchema, type CompletionBody } from "./schemas.js";
 import { structuredSpec } from "./structured.js";
-import { refuseUnbuilt } from "./unsupported.js";
+import { refuseFields, refuseUnbuilt, type Refusal } from "./unsupported.js";
 
 /** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16;
+
+const OF_CHATS: readonly Refusal[] = [
+  [
+    "chat_template",
+    (value) => value == null,
+    "a prompt is taken as it is; send messages to /v1/chat/completions",
+  ],
+];
 
 export function completionRoutes(
   app: FastifyInstance,
@@ -63,6 +71,7 @@ export async function prepareCompletion(
   body: CompletionBody,
 ): Promise<{ specs: GenerationSpec[]; prompts: readonly Prompt[] }> {
   refuseUnbuilt(body);
+  refuseFields(body, OF_CHATS);
   checkCommon(body);
   checkFields(body);
   const prompts = await readPrompts(

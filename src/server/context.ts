@@ -6,6 +6,7 @@ import { keyNames } from "./auth.js";
 import { ServerMetrics } from "./metrics.js";
 import type { AppOptions, ServerContext } from "./options.js";
 import { RequestLog } from "./request-log.js";
+import { RequestTemplates } from "./request-templates.js";
 import { RequestRegistry } from "./request-registry.js";
 import { SeedSource } from "./seeds.js";
 import { StreamHub } from "./sse.js";
@@ -50,11 +51,18 @@ export function createContext(
           },
           options.metricsCompat ?? false,
         );
+  const { chatTemplate, trustRequestChatTemplate = false } = options;
+  const dialect = dialectOf(chatTemplate, options);
   return {
     engine,
     tokenizer: options.tokenizer,
-    chatTemplate: options.chatTemplate,
-    dialect: dialectOf(options.chatTemplate, options),
+    chatTemplate,
+    dialect,
+    templates: new RequestTemplates(
+      { chatTemplate, dialect },
+      options,
+      trustRequestChatTemplate,
+    ),
     servedModelNames,
     modelPath: options.modelPath,
     encoder: options.encoder ?? null,

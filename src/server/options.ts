@@ -6,6 +6,7 @@ import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
 import type { ServedEncoder } from "./encoder/served-encoder.js";
 import type { ApiKey } from "./keys-file.js";
 import type { ServerMetrics } from "./metrics.js";
+import type { RequestTemplates } from "./request-templates.js";
 import type { RequestLog, RequestLogOptions } from "./request-log.js";
 import type { RequestRegistry } from "./request-registry.js";
 import type { SeedSource } from "./seeds.js";
@@ -16,6 +17,8 @@ export interface AppOptions extends DialectOptions {
   engine: EngineClient;
   tokenizer: Tokenizer;
   chatTemplate: ChatTemplate;
+  /** Requests may bring chat templates of their own. Default false. */
+  trustRequestChatTemplate?: boolean | undefined;
   /** Names that requests may use; the first one is reported. At least one. */
   servedModelNames: readonly string[];
   /** Answers /v1/embeddings, /v1/rerank and /v1/score, which are 404 without. Closing the app leaves it alone. */
@@ -70,6 +73,8 @@ export interface ServerContext {
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate;
   readonly dialect: Dialect;
+  /** Of chat requests, which may bring one. */
+  readonly templates: RequestTemplates;
   readonly servedModelNames: readonly string[];
   readonly modelPath: string;
   /** Null where no embedding model was given. */

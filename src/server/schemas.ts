@@ -22,6 +22,9 @@ export const integer = (range: Range = {}) =>
   );
 export const boolean = () =>
   Type.Optional(Type.Unsafe<boolean | null>({ type: ["boolean", "null"] }));
+/** Characters of a request's chat template: published ones have up to 20,000. */
+const MAX_TEMPLATE = 1 << 17;
+
 export const string = (maxLength = 1024) =>
   Type.Optional(
     Type.Unsafe<string | null>({ type: ["string", "null"], maxLength }),
@@ -128,6 +131,7 @@ export const ChatSchema = Type.Object({
   documents: list<Record<string, unknown>>(Type.Object({})),
   add_generation_prompt: boolean(),
   continue_final_message: boolean(),
+  chat_template: string(MAX_TEMPLATE),
   chat_template_kwargs: object(),
   reasoning_effort: string(64),
 });
@@ -147,6 +151,7 @@ export const TokenizeSchema = Type.Object({
   add_generation_prompt: boolean(),
   continue_final_message: boolean(),
   return_token_strs: boolean(),
+  chat_template: string(MAX_TEMPLATE),
   chat_template_kwargs: object(),
   tools: list<Record<string, unknown>>(Type.Object({})),
 });

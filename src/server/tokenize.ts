@@ -49,7 +49,7 @@ export function tokenizeRoutes(
 }
 
 function encode(
-  { tokenizer, chatTemplate }: ServerContext,
+  { tokenizer, templates }: ServerContext,
   body: TokenizeBody,
 ): Promise<Int32Array> {
   const { prompt, messages } = body;
@@ -62,11 +62,11 @@ function encode(
   const text =
     messages === undefined
       ? (prompt ?? "")
-      : renderPrompt(chatTemplate, checkMessages(messages), {
-          ...body,
-          documents: null,
-          reasoning_effort: null,
-        });
+      : renderPrompt(
+          templates.of(body.chat_template).chatTemplate,
+          checkMessages(messages),
+          { ...body, documents: null, reasoning_effort: null },
+        );
   return tokenizer.encode(text, {
     addSpecialTokens: body.add_special_tokens ?? messages === undefined,
   });

@@ -54,7 +54,7 @@ export class TurnPlan {
    * Errors: 400 for a bound on reasoning that nobody can see.
    */
   static async make(
-    { dialect, tokenizer }: ServerContext,
+    { dialect, tokenizer }: Pick<ServerContext, "dialect" | "tokenizer">,
     rendered: string,
     wishes: TurnWishes,
   ): Promise<TurnPlan> {

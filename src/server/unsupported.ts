@@ -34,11 +34,6 @@ const UNBUILT: readonly Refusal[] = [
   ],
   ["web_search_options", absent, "web search is not built"],
   ["verbosity", absent, "this model has no such setting"],
-  [
-    "chat_template",
-    absent,
-    "a request cannot bring a template; the operator sets it with --chat-template",
-  ],
   ["mm_processor_kwargs", absent, "images and audio are not built"],
   ["prompt_embeds", absent, "prompt embeddings are not built"],
   ["kv_transfer_params", absent, "KV transfer is not built"],

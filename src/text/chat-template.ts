@@ -1,10 +1,10 @@
 /**
- * Chat templates: Jinja from the model's files or the operator (never from a request: a hostile template could take the
- * process down), parsed once at load and rendered with what transformers gives a template.
+ * Chat templates: Jinja from the model's files or the operator (from a request only where the operator trusts who sends
+ * it: a hostile template could take the process down), parsed once and rendered with what transformers gives a template.
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { OctavoError } from "../core/errors.js";
+import { OctavoError, reasonOf } from "../core/errors.js";
 import {
   normalizeMessages,
   partText,
@@ -72,6 +72,23 @@ export class ChatTemplate {
   }
 
   /**
+   * Another template for the same model. Errors: `invalid_request` with param "chat_template" where it cannot be parsed.
+   */
+  withSource(text: string): ChatTemplate {
+    try {
+      const template = parse(text);
+      return new ChatTemplate(new Map([["default", template]]), this.variables);
+    } catch (error) {
+      throw new OctavoError(
+        "invalid_request",
+        `chat_template: cannot be parsed: ${reasonOf(error)}`,
+        "chat_template",
+        { cause: error },
+      );
+    }
+  }
+
+  /**
    * The prompt of a conversation, special tokens included (encode it without adding any).
    * Errors: `invalid_request` with param "messages" where there is no template or it refuses the messages; with the
    * option's name for options that contradict each other; `unsupported` for content the template cannot take.
@@ -130,15 +147,19 @@ export class ChatTemplate {
   }
 }
 
+function parse(source: string): ParsedTemplate {
+  const ast = parseTemplate(source);
+  return { source, ast, expects: analyzeTemplate(ast) };
+}
+
 function run(ast: JinjaNode, variables: JsonObject): string {
   try {
     return renderTemplate(ast, variables);
   } catch (error) {
     if (error instanceof OctavoError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
     throw new OctavoError(
       "invalid_request",
-      `messages: the model's chat template cannot render them: ${reason}`,
+      `messages: the chat template cannot render them: ${reasonOf(error)}`,
       "messages",
       { cause: error },
     );
@@ -222,12 +243,9 @@ export async function loadChatTemplate(
   const templates = new Map<string, ParsedTemplate>();
   for (const [name, source] of sources) {
     try {
-      const ast = parseTemplate(source.text);
-      const expects = analyzeTemplate(ast);
-      templates.set(name, { source: source.text, ast, expects });
+      templates.set(name, parse(source.text));
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      const problem = `the chat template cannot be parsed: ${reason}`;
+      const problem = `the chat template cannot be parsed: ${reasonOf(error)}`;
       if (override == null) throw badFile(source.from, problem, error);
       throw new OctavoError(
         "invalid_config",

@@ -140,6 +140,8 @@ const CHAT: readonly object[] = [
     ],
     add_generation_prompt: false,
     continue_final_message: true,
+    chat_template:
+      "{% for m in messages %}{{ m.content }}{% endfor %}{{ documents }}",
     chat_template_kwargs: { enable_thinking: false },
     documents: [],
     reasoning_effort: "low",

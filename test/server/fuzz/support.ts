@@ -30,6 +30,7 @@ export async function startFuzzed(
   const acquire = vi.spyOn(GrammarPool.prototype, "acquire");
   const server = await serve(engine, {
     template: `${TOOL_TEMPLATE}{# </think> #}`,
+    trustRequestChatTemplate: true,
     info: {
       maxModelLen: 512,
       maxNumSamples: engine.runner.limits.maxNumSamples,
