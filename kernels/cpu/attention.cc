@@ -30,18 +30,24 @@ struct Tile {
   const AttentionArgs* args;
   const int32_t* blockTable;  // of the sequence
   const unsigned char* head;  // the KV head's keys in block 0
+  const unsigned char* next;  // those of the head that is read after it, or null
   int64_t partBytes;          // from keys to values
   int32_t stride;             // of a head in scratch: headDim in whole vectors of 16
   int32_t count;              // queries
   bool readsOnce;             // few queries: each key and value is read once only
+  int32_t first, last;        // positions that some query sees
   Query queries[kMaxQueries];
 };
 
-// The tile's keys [headDim][16] (part 0) or values [16][headDim] (part 1) in a block of its sequence.
+// A head's keys [headDim][16] (part 0) or values [16][headDim] (part 1) in a block of the tile's sequence.
+template <class T>
+const T* blockOf(const Tile& tile, const unsigned char* head, int32_t block, int part) {
+  const int64_t index = static_cast<int64_t>(tile.blockTable[block]) * 2 + part;
+  return reinterpret_cast<const T*>(head + index * tile.partBytes);
+}
 template <class T>
 const T* blockOf(const Tile& tile, int32_t block, int part) {
-  const int64_t index = static_cast<int64_t>(tile.blockTable[block]) * 2 + part;
-  return reinterpret_cast<const T*>(tile.head + index * tile.partBytes);
+  return blockOf<T>(tile, tile.head, block, part);
 }
 
 // Scratch of one thread.
@@ -85,6 +91,7 @@ Tile makeTile(const Plan& plan, int64_t item) {
   tile.args = &args;
   tile.blockTable = args.blockTables + static_cast<int64_t>(s) * args.maxBlocksPerSeq;
   tile.head = static_cast<const unsigned char*>(args.kv.pages) + kvHead * headBytes;
+  tile.next = kvHead + 1 < args.numKvHeads ? tile.head + headBytes : nullptr;
   tile.partBytes = args.numKvHeads * headBytes;
   tile.stride = (args.headDim + 15) / 16 * 16;
   tile.count = 0;
@@ -103,6 +110,8 @@ Tile makeTile(const Plan& plan, int64_t item) {
     }
   }
   tile.readsOnce = tile.count <= kReadOnceQueries;
+  tile.first = tile.queries[0].first;  // rows are in order: windows only move on
+  tile.last = tile.queries[tile.count - 1].last;
   return tile;
 }
 

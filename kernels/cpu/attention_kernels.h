@@ -29,17 +29,16 @@ inline V loadKvPart(const T* p, int32_t count) {
   return loadKv(part);
 }
 
-// Blocks of one head lie far apart, and each is too short for the processor to see a stream in it: whoever
-// reads them once asks for those kAhead later, about 8 KiB, while it computes. On an AMD EPYC 25 GB/s instead
-// of 14.
+// A head's part of a block is too short for the processor to see a stream in it: whoever reads it once asks,
+// line by line while it computes, for the part that is read kAhead parts later. All at once they would fill
+// the processor's queue of misses, and it would wait instead of computing.
 template <class T>
 constexpr int32_t kAhead = 8 / static_cast<int32_t>(sizeof(T));
 
+// `offset`, elements from the start of a part, is asked for if it begins a line.
 template <class T>
-inline void prefetchBlock(const Tile& tile, int32_t block, int part) {
-  const auto* data = reinterpret_cast<const char*>(blockOf<T>(tile, block, part));
-  const auto bytes = static_cast<int32_t>(sizeof(T)) * kBlockSize * tile.args->headDim;
-  for (int32_t i = 0; i < bytes; i += 64) __builtin_prefetch(data + i);
+inline void prefetchLine(const T* part, int64_t offset) {
+  if (offset * sizeof(T) % 64 == 0) __builtin_prefetch(part + offset);
 }
 
 // q [headDim][kMaxQueries] of the tile, times the scale of the scores.
@@ -51,9 +50,10 @@ void packQueries(const Tile& tile, float* q) {
 }
 
 // Scores of kRows queries for kBlocks adjacent blocks of keys [headDim][16], to scores + r *
-// kAttentionSegment.
-template <class T, int kRows, int kBlocks>
-void scoreRows(const AttentionArgs& args, const T* const* blocks, const float* q, float* scores) {
+// kAttentionSegment. kAsks: and asks for the parts `ahead` [kBlocks].
+template <class T, int kRows, int kBlocks, bool kAsks>
+void scoreRows(const AttentionArgs& args, const T* const* blocks, const T* const* ahead, const float* q,
+               float* scores) {
   constexpr int kVectors = kBlocks * kBlockVectors;
   V sum[kRows][kVectors];
 #pragma GCC unroll 8
@@ -64,6 +64,10 @@ void scoreRows(const AttentionArgs& args, const T* const* blocks, const float* q
   const T* keys[kBlocks];
   for (int b = 0; b < kBlocks; ++b) keys[b] = blocks[b];
   for (int32_t d = 0; d < args.headDim; ++d) {
+    if (kAsks) {
+#pragma GCC unroll 2
+      for (int b = 0; b < kBlocks; ++b) prefetchLine(ahead[b], d * kBlockSize);
+    }
     V key[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v)
@@ -92,13 +96,18 @@ void scoreRows(const AttentionArgs& args, const T* const* blocks, const float* q
   }
 }
 
-// All queries of the tile, most at a time.
-template <class T, int kRows, int kBlocks>
-void scoreQueries(const AttentionArgs& args, int32_t count, const T* const* blocks, const float* q,
-                  float* scores) {
+// All queries of the tile, most at a time; the first ones ask for what is `ahead`.
+template <class T, int kRows, int kBlocks, bool kAsks>
+void scoreQueries(const AttentionArgs& args, int32_t count, const T* const* blocks, const T* const* ahead,
+                  const float* q, float* scores) {
+  if (kAsks && count >= kRows) {
+    scoreRows<T, kRows, kBlocks, true>(args, blocks, ahead, q, scores);
+    return scoreQueries<T, kRows, kBlocks, false>(args, count - kRows, blocks, ahead, q + kRows,
+                                                  scores + kRows * kAttentionSegment);
+  }
   for (; count >= kRows; count -= kRows, q += kRows, scores += kRows * kAttentionSegment)
-    scoreRows<T, kRows, kBlocks>(args, blocks, q, scores);
-  if constexpr (kRows > 1) scoreQueries<T, kRows / 2, kBlocks>(args, count, blocks, q, scores);
+    scoreRows<T, kRows, kBlocks, false>(args, blocks, ahead, q, scores);
+  if constexpr (kRows > 1) scoreQueries<T, kRows / 2, kBlocks, kAsks>(args, count, blocks, ahead, q, scores);
 }
 
 // -inf where a query must not look: positions [from, to) hold scores.
@@ -143,10 +152,11 @@ void scaleWeights(const Tile& tile, int32_t segment, int32_t from, int32_t to, f
 }
 
 // sums[r][d..] += weights[r][p] * values[p][d..] for the positions [from, to) of the segment: kRows queries,
-// kVectors vectors at d, of which the last may reach beyond the head.
+// kVectors vectors at d, of which the last may reach beyond the head. ahead: null, or the part that is asked
+// for meanwhile.
 template <class T, int kRows, int kVectors>
-void addValues(const Tile& tile, int32_t segment, int32_t from, int32_t to, int32_t d, const float* weights,
-               float* sums) {
+void addValues(const Tile& tile, const T* ahead, int32_t segment, int32_t from, int32_t to, int32_t d,
+               const float* weights, float* sums) {
   const int32_t headDim = tile.args->headDim, stride = tile.stride;
   V sum[kRows][kVectors];
 #pragma GCC unroll 4
@@ -156,11 +166,14 @@ void addValues(const Tile& tile, int32_t segment, int32_t from, int32_t to, int3
   }
   for (int32_t p = from; p < to;) {
     const int32_t block = p / kBlockSize;
-    if (tile.readsOnce && (block + kAhead<T>)*kBlockSize < to) prefetchBlock<T>(tile, block + kAhead<T>, 1);
     const T* block0 = blockOf<T>(tile, block, 1);
     const int32_t end = (block + 1) * kBlockSize < to ? (block + 1) * kBlockSize : to;
     for (; p < end; ++p) {
       const int32_t at = p % kBlockSize * headDim + d;
+      if (ahead) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) prefetchLine(ahead, at + v * kLanes);
+      }
       V value[kVectors];
       // Beyond a head lies the next token's, but nothing at the end of the block.
       if (kVectors == 1 && at + kLanes > kBlockSize * headDim) {
@@ -186,19 +199,20 @@ void addValues(const Tile& tile, int32_t segment, int32_t from, int32_t to, int3
 
 // The whole head of kRows queries that see all of [from, to).
 template <class T, int kRows>
-void addHead(const Tile& tile, int32_t segment, int32_t from, int32_t to, const float* weights, float* sums) {
+void addHead(const Tile& tile, const T* ahead, int32_t segment, int32_t from, int32_t to,
+             const float* weights, float* sums) {
   if (from >= to) return;
   const int32_t headDim = tile.args->headDim;
   int32_t d = 0;
   for (; d + kValueVectors * kLanes <= headDim; d += kValueVectors * kLanes)
-    addValues<T, kRows, kValueVectors>(tile, segment, from, to, d, weights, sums);
-  for (; d < headDim; d += kLanes) addValues<T, kRows, 1>(tile, segment, from, to, d, weights, sums);
+    addValues<T, kRows, kValueVectors>(tile, ahead, segment, from, to, d, weights, sums);
+  for (; d < headDim; d += kLanes) addValues<T, kRows, 1>(tile, ahead, segment, from, to, d, weights, sums);
 }
 
 // Queries from r on, most at a time: the positions in [from, to) that all kRows see together, and one by one
 // those before and after. Each query's positions stay in order.
 template <class T, int kRows>
-void addQueries(const Tile& tile, int32_t r, int32_t segment, int32_t from, int32_t to,
+void addQueries(const Tile& tile, const T* ahead, int32_t r, int32_t segment, int32_t from, int32_t to,
                 AttentionScratch* scratch) {
   for (; r + kRows <= tile.count; r += kRows) {
     const Query* queries = tile.queries + r;
@@ -208,21 +222,21 @@ void addQueries(const Tile& tile, int32_t r, int32_t segment, int32_t from, int3
       last = queries[i].last + 1 < last ? queries[i].last + 1 : last;
     }
     if (first > last) first = last = to;
+    const float* weights = scratch->scores + r * kAttentionSegment;
+    float* sums = scratch->segment + r * tile.stride;
     for (int i = 0; i < kRows && kRows > 1; ++i) {
       const int32_t begin = queries[i].first > from ? queries[i].first : from;
       const int32_t end = queries[i].last + 1 < first ? queries[i].last + 1 : first;
-      addHead<T, 1>(tile, segment, begin, end, scratch->scores + (r + i) * kAttentionSegment,
-                    scratch->segment + (r + i) * tile.stride);
+      addHead<T, 1>(tile, nullptr, segment, begin, end, weights + i * kAttentionSegment,
+                    sums + i * tile.stride);
     }
-    addHead<T, kRows>(tile, segment, first, last, scratch->scores + r * kAttentionSegment,
-                      scratch->segment + r * tile.stride);
+    addHead<T, kRows>(tile, r == 0 ? ahead : nullptr, segment, first, last, weights, sums);
     for (int i = 0; i < kRows && kRows > 1; ++i) {
       const int32_t end = queries[i].last + 1 < to ? queries[i].last + 1 : to;
-      addHead<T, 1>(tile, segment, last, end, scratch->scores + (r + i) * kAttentionSegment,
-                    scratch->segment + (r + i) * tile.stride);
+      addHead<T, 1>(tile, nullptr, segment, last, end, weights + i * kAttentionSegment, sums + i * tile.stride);
     }
   }
-  if constexpr (kRows > 1) addQueries<T, kRows / 2>(tile, r, segment, from, to, scratch);
+  if constexpr (kRows > 1) addQueries<T, kRows / 2>(tile, ahead, r, segment, from, to, scratch);
 }
 
 // Merges the segment into what came before it.
@@ -248,15 +262,38 @@ void mergeSegment(const Tile& tile, AttentionScratch* scratch, int32_t r) {
   scratch->highest[r] = highest;
 }
 
-// The keys of the blocks at `position`, or the values that are read when keys end.
+// Blocks [from, to) of a segment, in the order in which a tile reads them: all keys, then all values.
+struct Blocks {
+  int32_t from, to;
+};
+
+// What a tile reads kAhead parts after the given one of the segment's: of the keys that follow the segment
+// (its own, or the next head's) when that is over. Null: nothing.
 template <class T>
-void prefetchKeys(const Tile& tile, int32_t position, int32_t from, int32_t to) {
-  for (int b = 0; b < kScoreBlocks; ++b, position += kBlockSize) {
-    if (position < to) {
-      prefetchBlock<T>(tile, position / kBlockSize, 0);
-    } else if (position - to < to - from) {
-      prefetchBlock<T>(tile, (from + position - to) / kBlockSize, 1);
-    }
+const T* partAhead(const Tile& tile, Blocks blocks, int32_t part) {
+  const int32_t count = blocks.to - blocks.from, later = part + kAhead<T>;
+  if (later < count) return blockOf<T>(tile, blocks.from + later, 0);
+  if (later < 2 * count) return blockOf<T>(tile, blocks.from + later - count, 1);
+  const bool ends = tile.last < blocks.to * kBlockSize;
+  const int32_t block = (ends ? tile.first / kBlockSize : blocks.to) + later - 2 * count;
+  const unsigned char* head = ends ? tile.next : tile.head;
+  return head && block <= tile.last / kBlockSize ? blockOf<T>(tile, head, block, 0) : nullptr;
+}
+
+// Scores of the kBlocks blocks of keys from `block` on.
+template <class T, int kBlocks>
+void scoreBlocks(const Tile& tile, int32_t segment, Blocks range, int32_t block, AttentionScratch* scratch) {
+  const T *keys[kBlocks], *ahead[kBlocks];
+  for (int b = 0; b < kBlocks; ++b) {
+    keys[b] = blockOf<T>(tile, block + b, 0);
+    ahead[b] = tile.readsOnce ? partAhead<T>(tile, range, block + b - range.from) : nullptr;
+    if (!ahead[b]) ahead[b] = keys[b];
+  }
+  float* scores = scratch->scores + block * kBlockSize - segment;
+  if (tile.readsOnce) {
+    scoreQueries<T, kScoreRows, kBlocks, true>(*tile.args, tile.count, keys, ahead, scratch->q, scores);
+  } else {
+    scoreQueries<T, kScoreRows, kBlocks, false>(*tile.args, tile.count, keys, ahead, scratch->q, scores);
   }
 }
 
@@ -264,45 +301,39 @@ void prefetchKeys(const Tile& tile, int32_t position, int32_t from, int32_t to) 
 // and in the last.
 template <class T>
 void attendSegment(const Tile& tile, int32_t segment, int32_t from, int32_t to, AttentionScratch* scratch) {
-  int32_t p = from;
-  for (; p + kScoreBlocks * kBlockSize <= to; p += kScoreBlocks * kBlockSize) {
-    const T* blocks[kScoreBlocks];
-    if (tile.readsOnce) prefetchKeys<T>(tile, p + kAhead<T> * kBlockSize, from, to);
-    for (int b = 0; b < kScoreBlocks; ++b) blocks[b] = blockOf<T>(tile, p / kBlockSize + b, 0);
-    scoreQueries<T, kScoreRows, kScoreBlocks>(*tile.args, tile.count, blocks, scratch->q,
-                                              scratch->scores + p - segment);
-  }
-  if (p < to) {
-    const T* block = blockOf<T>(tile, p / kBlockSize, 0);
-    scoreQueries<T, kScoreRows, 1>(*tile.args, tile.count, &block, scratch->q, scratch->scores + p - segment);
-  }
+  const Blocks range{from / kBlockSize, to / kBlockSize};
+  int32_t block = range.from;
+  for (; block + kScoreBlocks <= range.to; block += kScoreBlocks)
+    scoreBlocks<T, kScoreBlocks>(tile, segment, range, block, scratch);
+  if (block < range.to) scoreBlocks<T, 1>(tile, segment, range, block, scratch);
   maskScores(tile, segment, from, to, scratch->scores);
   for (int32_t r = 0; r < tile.count; ++r)
     softmaxSegment(scratch->scores + r * kAttentionSegment, from - segment, to - segment,
                    &scratch->segmentHighest[r], &scratch->segmentSum[r]);
   if (sizeof(T) == 1) scaleWeights(tile, segment, from, to, scratch->scores);
   std::memset(scratch->segment, 0, static_cast<size_t>(tile.count * tile.stride) * sizeof(float));
-  const int32_t step = tile.count <= kValueRows ? kAttentionSegment : kValuePositions;
-  for (p = from; p < to; p += step)
-    addQueries<T, kValueRows>(tile, 0, segment, p, p + step < to ? p + step : to, scratch);
+  const int32_t step = tile.readsOnce ? kBlockSize : kValuePositions;
+  for (int32_t p = from; p < to; p += step) {
+    const int32_t part = range.to - range.from + p / kBlockSize - range.from;
+    const T* ahead = tile.readsOnce ? partAhead<T>(tile, range, part) : nullptr;
+    addQueries<T, kValueRows>(tile, ahead, 0, segment, p, p + step < to ? p + step : to, scratch);
+  }
   for (int32_t r = 0; r < tile.count; ++r) mergeSegment(tile, scratch, r);
 }
 
 template <class T>
 void attendTile(const Tile& tile, AttentionScratch* scratch) {
-  int32_t first = tile.queries[0].first, last = tile.queries[0].last;
   for (int32_t r = 0; r < tile.count; ++r) {
-    first = tile.queries[r].first < first ? tile.queries[r].first : first;
-    last = tile.queries[r].last > last ? tile.queries[r].last : last;
     scratch->highest[r] = -INFINITY;
     scratch->sum[r] = 0;
   }
   packQueries(tile, scratch->q);
   std::memset(scratch->value, 0, static_cast<size_t>(tile.count * tile.stride) * sizeof(float));
-  for (int32_t segment = first / kAttentionSegment * kAttentionSegment; segment <= last;
+  for (int32_t segment = tile.first / kAttentionSegment * kAttentionSegment; segment <= tile.last;
        segment += kAttentionSegment) {
-    const int32_t from = first > segment ? first : segment;
-    const int32_t to = last < segment + kAttentionSegment - 1 ? last : segment + kAttentionSegment - 1;
+    const int32_t from = tile.first > segment ? tile.first : segment;
+    const int32_t to =
+        tile.last < segment + kAttentionSegment - 1 ? tile.last : segment + kAttentionSegment - 1;
     attendSegment<T>(tile, segment, from / kBlockSize * kBlockSize, (to / kBlockSize + 1) * kBlockSize,
                      scratch);
   }
