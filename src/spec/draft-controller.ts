@@ -52,24 +52,28 @@ export class DraftController {
   /** What a step of `rows` rows that is waited for takes, as a multiple of one scheduled ahead without drafts. */
   costOfWaiting(numSeqs: number, rows: number): number {
     const plain = this.plain.at(numSeqs);
-    if (rows > numSeqs) return this.secondsOf(rows, numSeqs, plain) / plain;
+    if (rows > numSeqs) return this.costsOf(numSeqs, plain)(rows) / plain;
     return this.waited.knows(rows) ? this.waited.at(rows) / plain : 1;
   }
 
   /**
-   * A step with drafts. Beyond what is known each row costs most of what rows cost so far: not all of it, so that what
-   * seems to pay only a little less is tried.
+   * Seconds of a step with drafts, by its rows. Beyond what is known each row costs most of what rows cost so far: not all
+   * of it, so that what seems to pay only a little less is tried.
    */
-  private secondsOf(rows: number, numSeqs: number, plain: number): number {
-    const { largest } = this.drafted;
-    const seconds = this.drafted.at(rows, numSeqs, plain);
+  private costsOf(numSeqs: number, plain: number): (rows: number) => number {
+    const { drafted } = this;
+    const { largest } = drafted;
     const known = Math.max(numSeqs, largest);
-    if (rows <= known) return seconds;
+    const ofKnown = drafted.at(known, numSeqs, plain);
     const slope =
       largest > numSeqs
-        ? (seconds - plain) / (largest - numSeqs)
+        ? (ofKnown - plain) / (largest - numSeqs)
         : this.plain.slopeUpTo(numSeqs);
-    return seconds + OPTIMISM * Math.max(0, slope) * (rows - known);
+    const each = OPTIMISM * Math.max(0, slope);
+    return (rows) =>
+      rows <= known
+        ? drafted.at(rows, numSeqs, plain)
+        : ofKnown + each * (rows - known);
   }
 
   /**
@@ -88,7 +92,7 @@ export class DraftController {
       candidates,
       {
         plain,
-        drafting: (rows) => this.secondsOf(rows, numSeqs, plain),
+        drafting: this.costsOf(numSeqs, plain),
         mostRows: Math.min(this.mostRows, Math.max(FEW_ROWS, LADDER * known)),
       },
       out,

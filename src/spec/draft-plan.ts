@@ -50,10 +50,13 @@ export function planDrafts(
   let best = (MARGIN * numSeqs) / costs.plain;
   let bestPrice = -1;
   let bestLongest = 0;
+  let lastRows = 0;
   for (let price = 0; price < PRICES.length; price++) {
     const longest = Math.floor(room / numWorth(candidates, price));
     const { rows, tokens } = atPrice(candidates, price, longest);
-    if (rows === 0) continue;
+    // Mostly a lower price buys nothing more.
+    if (rows === lastRows) continue;
+    lastRows = rows;
     const speed = (numSeqs + tokens) / costs.drafting(numSeqs + rows);
     if (speed <= best) continue;
     best = speed;
