@@ -41,7 +41,9 @@ export function graphLine({ count, seconds, bytes }: RunnerGraphs): string {
 
 function draftText(draft: DraftInfo, info: EngineInfo): string {
   const kv = draft.numBlocks * draft.kvBytesPerBlock;
-  return `${draft.model} (${draft.architecture}, ${draft.quantization}): ${formatBytes(draft.weightBytes)} of weights, ${formatBytes(kv)} of KV cache (${info.kvCacheDtype}), ${formatBytes(draft.workspaceBytes)} of workspace, ${formatCount(draft.maxModelLen)} tokens`;
+  const linears =
+    draft.linearKernels === null ? "" : `; ${draft.linearKernels}`;
+  return `${draft.model} (${draft.architecture}, ${draft.quantization}): ${formatBytes(draft.weightBytes)} of weights, ${formatBytes(kv)} of KV cache (${info.kvCacheDtype}), ${formatBytes(draft.workspaceBytes)} of workspace, ${formatCount(draft.maxModelLen)} tokens${linears}`;
 }
 
 /** What the embedding model turned out to be. */

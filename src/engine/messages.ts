@@ -143,6 +143,8 @@ export interface DraftInfo {
   weightBytes: number;
   kvBytesPerBlock: number;
   workspaceBytes: number;
+  /** As EngineInfo.linearKernels. */
+  linearKernels: string | null;
 }
 
 /** workerData of the engine thread. */

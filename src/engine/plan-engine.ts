@@ -77,6 +77,7 @@ function describeDraft(
     weightBytes: device.weightBytes,
     kvBytesPerBlock: plan.kvBytesPerBlock,
     workspaceBytes: plan.workspaceBytes,
+    linearKernels: device.describeLinears(plan),
   };
 }
 
