@@ -1,6 +1,8 @@
 #include "playback.h"
 
 #include <algorithm>
+#include <cstring>
+#include <numeric>
 
 #include "check.h"
 #include "rope_table.h"
@@ -18,7 +20,11 @@ Overloaded(Visitors...) -> Overloaded<Visitors...>;
 
 }  // namespace
 
-Playback::Playback(const Device& device, const RunnerSpec& spec) : device_(device), sizes_(spec.sizes) {
+// On a device rows are computed together: more of them fill it better, and graphs have them all.
+Playback::Playback(const Device& device, const RunnerSpec& spec)
+    : device_(device),
+      sizes_(spec.sizes),
+      passRows_(device.ops.describe ? sizes_.maxNumTokens : std::min(sizes_.maxNumTokens, kPassRows)) {
   takeKvPages(spec);
   takeWorkspace(spec.program);
   takeRopeTables(spec.program.ropes);
@@ -41,7 +47,7 @@ void Playback::takeKvPages(const RunnerSpec& spec) {
 void Playback::takeWorkspace(const Program& program) {
   const std::string purpose = "activations";
   const int64_t element = static_cast<int64_t>(dtypeSize(device_.ops.activation));
-  const size_t tokens = checkedProduct(purpose, {program.tokenColumns, sizes_.maxNumTokens, element});
+  const size_t tokens = checkedProduct(purpose, {program.tokenColumns, passRows_, element});
   const size_t samples =
       checkedProduct(purpose, {program.sampleColumns, sizes_.logitsRows, int64_t(sizeof(float))});
   tokenArea_ = static_cast<char*>(device_.alloc(tokens, purpose));
@@ -67,7 +73,7 @@ void Playback::takeRopeTables(const std::vector<RopePlan>& ropes) {
 Rows Playback::rowsOf(const Program& program, int32_t buffer, int32_t column) const {
   const BufferPlan& plan = program.buffers[buffer];
   const bool tokens = plan.rows == RowClass::Tokens;
-  const int64_t maxRows = tokens ? sizes_.maxNumTokens : sizes_.logitsRows;
+  const int64_t maxRows = tokens ? passRows_ : sizes_.logitsRows;
   const int64_t element =
       buffer == program.logits ? sizeof(float) : static_cast<int64_t>(dtypeSize(device_.ops.activation));
   const int64_t columnBytes = tokens ? element : sizeof(float);
@@ -101,6 +107,30 @@ void Playback::bind(const Program& program, const LoadedWeights& weights) {
     tape.push_back(bindInstruction(program, weights, instruction));
   }
   logits_ = static_cast<const float*>(rowsOf(program, program.logits).data);
+  if (passRows_ < sizes_.maxNumTokens) takeKeptRows();
+}
+
+// Nothing but gatherRows reads tokens' rows in the head.
+void Playback::takeKeptRows() {
+  passes_ = std::make_unique<Passes>(sizes_);
+  keptIndex_.resize(size_t(sizes_.maxNumSamples));
+  std::iota(keptIndex_.begin(), keptIndex_.end(), 0);
+  headOfKept_ = head_;
+  for (Arguments& arguments : headOfKept_) {
+    auto* gather = std::get_if<GatherRowsArgs>(&arguments);
+    if (!gather) continue;
+    auto known = std::find_if(kept_.begin(), kept_.end(),
+                              [&](const KeptRows& rows) { return rows.from.data == gather->in.data; });
+    if (known == kept_.end()) {
+      const std::string purpose = "rows to sample";
+      const size_t bytes =
+          checkedProduct(purpose, {gather->width, sizes_.maxNumSamples, int64_t(sizeof(float))});
+      auto* memory = static_cast<char*>(device_.alloc(bytes, purpose));
+      workspaceBytes_ += bytes;
+      known = kept_.insert(kept_.end(), {gather->in, memory, size_t(gather->width) * sizeof(float)});
+    }
+    gather->in = {known->to, gather->width};
+  }
 }
 
 // The order of arguments is documented beside Opcode in src/program/program.ts.
@@ -239,12 +269,33 @@ void Playback::playAll(const std::vector<Arguments>& tape, const StepInputs& ste
   for (const Arguments& arguments : tape) device_.expect(play(arguments, step, sampleRows, rows), "op");
 }
 
-void Playback::playBody(const StepInputs& step) const {
-  playAll(body_, step, nullptr, step.numTokens);
+void Playback::playBody(const StepInputs& step, const int32_t* sampleRows, int32_t numSamples) const {
+  if (step.numTokens <= passRows_) return playAll(body_, step, nullptr, step.numTokens);
+  for (int32_t first = 0; first < step.numTokens; first += passRows_) {
+    const StepInputs part = passes_->part(step, first, std::min(passRows_, step.numTokens - first));
+    playAll(body_, part, nullptr, part.numTokens);
+    keepRows(sampleRows, numSamples, first, part.numTokens);
+  }
 }
 
-void Playback::playHead(const StepInputs& step, const int32_t* sampleRows, int32_t count) const {
-  playAll(head_, step, sampleRows, count);
+// Those of a pass over rows [first, first + count).
+void Playback::keepRows(const int32_t* sampleRows, int32_t numSamples, int32_t first, int32_t count) const {
+  for (int32_t i = 0; i < numSamples; i++) {
+    const int64_t row = int64_t(sampleRows[i]) - first;
+    if (row < 0 || row >= count) continue;
+    for (const KeptRows& kept : kept_)
+      std::memcpy(kept.to + i * kept.rowBytes, static_cast<const float*>(kept.from.data) + row * kept.from.stride,
+                  kept.rowBytes);
+  }
+}
+
+void Playback::playHead(const StepInputs& step, const int32_t* sampleRows, int32_t first,
+                        int32_t count) const {
+  if (step.numTokens <= passRows_) {
+    playAll(head_, step, sampleRows + first, count);
+  } else {
+    playAll(headOfKept_, step, keptIndex_.data() + first, count);
+  }
 }
 
 }  // namespace octavo

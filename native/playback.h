@@ -2,23 +2,17 @@
 // never changes already in place, so that playing a step only fills in rows and step inputs.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <variant>
 #include <vector>
 
 #include "backend.h"
+#include "passes.h"
 #include "program.h"
 #include "spec.h"
 #include "weights.h"
 
 namespace octavo {
-
-// Device pointers of one step's inputs (shapes: arena.h).
-struct StepInputs {
-  int32_t numTokens, numSeqs;
-  const int32_t* ids;  // resolved: never negative
-  const int32_t *positions, *slotMapping;
-  const int32_t *queryStart, *contextLens, *blockTables;
-};
 
 // What capturing took: graphs, seconds, and bytes by which it lowered the device's free memory (what other
 // processes took or gave meanwhile included). Twin of RunnerGraphs.
@@ -48,10 +42,12 @@ class Playback {
   size_t kvCacheBytes() const { return kvCacheBytes_; }
   size_t workspaceBytes() const { return workspaceBytes_; }
 
-  // Body: all rows of the step. Throws ERR_OCTAVO_DEVICE.
-  void playBody(const StepInputs& step) const;
-  // Head: logits of token rows sampleRows[0 .. count) (device pointer), count <= logitsRows, into logits().
-  void playHead(const StepInputs& step, const int32_t* sampleRows, int32_t count) const;
+  // Body: all rows of the step, of which sampleRows[0 .. numSamples) (device pointer) may be asked for in the
+  // head. Throws ERR_OCTAVO_DEVICE.
+  void playBody(const StepInputs& step, const int32_t* sampleRows, int32_t numSamples) const;
+  // Head: logits of token rows sampleRows[first .. first + count), count <= logitsRows, into logits(). The same
+  // sampleRows as the body's.
+  void playHead(const StepInputs& step, const int32_t* sampleRows, int32_t first, int32_t count) const;
   // [logitsRows, vocabSize]
   const float* logits() const { return logits_; }
 
@@ -60,12 +56,19 @@ class Playback {
     const float* cosSin;  // [maxModelLen][rotaryDim]
     int32_t rotaryDim, interleaved;
   };
+  // Rows of a token buffer that the head reads: [maxNumSamples][width], kept from one pass to the end of the step.
+  struct KeptRows {
+    Rows from;
+    char* to;
+    size_t rowBytes;
+  };
   using Arguments = std::variant<EmbedArgs, RmsNormArgs, LinearArgs, RopeStoreKvArgs, AttentionArgs,
                                  SiluMulArgs, AddArgs, GatherRowsArgs, SoftcapArgs>;
 
   void takeKvPages(const RunnerSpec& spec);
   void takeWorkspace(const Program& program);
   void takeRopeTables(const std::vector<RopePlan>& ropes);
+  void takeKeptRows();
   Rows rowsOf(const Program& program, int32_t buffer, int32_t column = 0) const;
   void checkLogits(const Program& program, const Instruction& instruction) const;
   Arguments bindInstruction(const Program& program, const LoadedWeights& weights,
@@ -75,16 +78,23 @@ class Playback {
   int play(const Arguments& arguments, const StepInputs& step, const int32_t* sampleRows, int32_t rows) const;
   void playAll(const std::vector<Arguments>& tape, const StepInputs& step, const int32_t* sampleRows,
                int32_t rows) const;
+  void keepRows(const int32_t* sampleRows, int32_t numSamples, int32_t first, int32_t count) const;
 
   const Device& device_;
   const RunnerSizes sizes_;
+  const int32_t passRows_;  // that are computed together
   size_t kvCacheBytes_ = 0, workspaceBytes_ = 0;
   std::vector<KvLayer> kvLayers_;
   std::vector<Rope> ropes_;
-  char* tokenArea_ = nullptr;   // act [tokenColumns * maxNumTokens]
+  char* tokenArea_ = nullptr;   // act [tokenColumns * passRows]
   char* sampleArea_ = nullptr;  // f32 or act [sampleColumns * logitsRows], 4 bytes a column: logits are f32
   const float* logits_ = nullptr;
   std::vector<Arguments> body_, head_;
+  // Where steps may have more rows than a pass:
+  std::unique_ptr<Passes> passes_;
+  std::vector<KeptRows> kept_;
+  std::vector<Arguments> headOfKept_;  // the head, on kept rows
+  std::vector<int32_t> keptIndex_;     // 0, 1, ... maxNumSamples - 1
 };
 
 }  // namespace octavo

@@ -74,8 +74,8 @@ GraphUse StepPlayer::capture(const Playback& playback, const std::vector<int32_t
 Graph* StepPlayer::captureOne(const Playback& playback, int32_t rows, bool withSampling) const {
   device_.expect(device_.ops.beginCapture(device_.context), "capture");
   const StepInputs step = stepInputs(rows, rows);
-  playback.playBody(step);
-  playback.playHead(step, on_.sampleRows, rows);
+  playback.playBody(step, on_.sampleRows, rows);
+  playback.playHead(step, on_.sampleRows, 0, rows);
   if (withSampling) {
     SampleArgs args = deviceArgs(playback, 0, 0, rows);
     args.replayed = replayed_;
@@ -99,7 +99,7 @@ bool StepPlayer::enqueue(const Playback& playback, StepJob& job) {
     Graph* graph = samples ? graphs->toSamples : graphs->toLogits;
     device_.expect(device_.ops.replay(device_.context, graph), "replay");
   } else {
-    playback.playBody(step);
+    playback.playBody(step, on_.sampleRows, job.counts.numSamples);
   }
   mark(job, kForward);
   if (samples) {
@@ -207,7 +207,7 @@ bool StepPlayer::sampleRows(const Playback& playback, StepJob& job, const StepIn
   const int32_t samples = job.counts.numSamples;
   for (int32_t first = 0; first == 0 || first < samples; first += sizes_.logitsRows) {
     const int32_t count = std::min(sizes_.logitsRows, samples - first);
-    if (count > 0 && !headDone) playback.playHead(step, on_.sampleRows + first, count);
+    if (count > 0 && !headDone) playback.playHead(step, on_.sampleRows, first, count);
     mark(job, kHead);
     if (first == 0) {
       // The logits of the first slice are computed while masks are still being made.

@@ -135,7 +135,7 @@ export function startupBenchCommand(): Command {
     .option("--num-iters-warmup <n>", "starts before", integer(0), 1)
     .option(
       "--memory",
-      "also resident memory after loading, after 50 short requests, and after three prompts of 1,000 tokens",
+      "also resident memory after loading, after 50 short requests, after three prompts of 1,000 tokens and after one of 2,000",
       false,
     );
   addEngineFlags(command);

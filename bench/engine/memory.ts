@@ -27,6 +27,7 @@ export interface MemoryPoint extends ProcessMemory {
 const LOADS = [
   { requests: 50, together: 10, promptLen: 16, outputLen: 8 },
   { requests: 3, together: 1, promptLen: 1000, outputLen: 8 },
+  { requests: 1, together: 1, promptLen: 2000, outputLen: 8 },
 ] as const;
 
 /** null where there is no /proc, or no such process. */
@@ -50,8 +51,8 @@ export function processMemory(pid: number | undefined): ProcessMemory | null {
 }
 
 /**
- * Resident memory of a server that has just loaded, then after 50 short requests and after three prompts of 1,000 tokens
- * (or what the context holds). Errors: `invalid_config` without /proc, `internal_error` where a request fails.
+ * Resident memory of a server that has just loaded, then after 50 short requests, after three prompts of 1,000 tokens and
+ * after one of 2,000 (or what the context holds). Errors: `invalid_config` without /proc, `internal_error` where a request fails.
  * @param settings of requests, with the model's name
  * @param ids prompts are drawn from them
  */

@@ -21,6 +21,8 @@ const MAX_DRAFTED_SAMPLES = 512;
 /** Rows of logits held at once: [64, vocabSize] floats. On a device each slice of rows reads all of lm_head's weights. */
 const MAX_HOST_LOGITS_ROWS = 64;
 const MAX_DEVICE_LOGITS_ROWS = 256;
+/** Rows that the host computes together: kPassRows of native/passes.h. */
+const PASS_ROWS = 512;
 /** On the device: the inputs that kernels read, and a staged copy with outputs for each of two slots. */
 const DEVICE_ARENAS = 3;
 /** Where that is the host: besides, two that are packed, native's checked copy of each, and two blocks to stage. */
@@ -340,11 +342,16 @@ function numSamples(config: MemoryPlanInput["config"]): number {
   );
 }
 
-/** Activations, logits, rope tables, token histories, prompt lengths, the arenas, and the kernels' own. */
+/**
+ * Activations, logits, rope tables, token histories, prompt lengths, the arenas, and the kernels' own. Where a step has
+ * more rows than the host computes together, also a row for each sample, kept until the step ends.
+ */
 function ownWorkspaceBytes(input: MemoryPlanInput, modelLen: number): number {
   const { config, program, device } = input;
-  const activations =
-    program.tokenColumns * config.maxNumBatchedTokens * device.activationBytes;
+  const tokens = config.maxNumBatchedTokens;
+  const inPasses = device.hostMemory && tokens > PASS_ROWS;
+  const rows = inPasses ? PASS_ROWS + numSamples(config) : tokens;
+  const activations = program.tokenColumns * rows * device.activationBytes;
   const logits = program.sampleColumns * logitsRows(numSamples(config), device);
   let ropeColumns = 0;
   for (const rope of program.ropes)

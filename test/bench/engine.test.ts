@@ -225,6 +225,7 @@ describe.skipIf(!hasShared)(
         0,
         50 * 24,
         50 * 24 + 3 * 512,
+        50 * 24 + 4 * 512,
       ]);
       for (const { resident, anonymous, files, peak } of result.memory) {
         expect(files).toBeGreaterThan(0);
