@@ -36,9 +36,10 @@ export interface SpeculationCase {
   /** Medians over iterations. */
   plain_tokens_per_second: number;
   speculative_tokens_per_second: number;
-  /** Of the two medians; and of each pair of runs. */
+  /** Of the two medians; of each pair of runs; and the quartiles of these. */
   speed_up: number;
   pairs: number[];
+  pair_quartiles: [number, number, number];
   /** Tokens that a speculated step of a sequence brings; 1 where there was none. */
   acceptance_length: number;
   num_drafts: number;
@@ -276,6 +277,8 @@ class Comparison {
     const accepted = since("numAcceptedTokens");
     const plainSpeed = medianOf(plain);
     const speed = medianOf(speculative);
+    const pairs = speculative.map((value, i) => value / (plain[i] ?? NaN));
+    const sorted = Float64Array.from(pairs).sort();
     return {
       prompts: this.prompts,
       batch_size: this.batchSize,
@@ -283,7 +286,12 @@ class Comparison {
       plain_tokens_per_second: plainSpeed,
       speculative_tokens_per_second: speed,
       speed_up: speed / plainSpeed,
-      pairs: speculative.map((value, i) => value / (plain[i] ?? NaN)),
+      pairs,
+      pair_quartiles: [
+        percentile(sorted, 25),
+        percentile(sorted, 50),
+        percentile(sorted, 75),
+      ],
       acceptance_length: numDrafts === 0 ? 1 : 1 + accepted / numDrafts,
       num_drafts: numDrafts,
       num_draft_tokens: since("numDraftTokens"),
@@ -328,12 +336,12 @@ function medianOf(values: readonly number[]): number {
 }
 
 function caseLines(result: SpeculationCase): string[] {
-  const pairs = result.pairs.map((pair) => pair.toFixed(2)).sort();
+  const [low, middle, high] = result.pair_quartiles.map((x) => x.toFixed(3));
   const rows = thinned(result.step_seconds_by_rows).map(
     ({ rows, seconds }) => `${rows}: ${(seconds * 1e3).toPrecision(3)} ms`,
   );
   return [
-    `${result.prompts}, batch ${result.batch_size}: ${result.speculative_tokens_per_second.toFixed(1)} tok/s, plain ${result.plain_tokens_per_second.toFixed(1)}: ${result.speed_up.toFixed(3)} x (${pairs[0]} to ${pairs.at(-1)})`,
+    `${result.prompts}, batch ${result.batch_size}: ${result.speculative_tokens_per_second.toFixed(1)} tok/s, plain ${result.plain_tokens_per_second.toFixed(1)}: ${result.speed_up.toFixed(3)} x; pairs ${middle} (quartiles ${low} to ${high})`,
     `  acceptance length ${result.acceptance_length.toFixed(2)}, ${result.num_accepted_tokens} of ${result.num_draft_tokens} drafted tokens accepted in ${result.num_drafts} drafts for ${result.output_tokens} tokens; drafting took ${(100 * result.draft_share).toFixed(1)} % of the time`,
     `  step by rows: ${rows.join(", ")}`,
   ];

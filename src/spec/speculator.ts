@@ -32,8 +32,6 @@ export interface RunningSequences {
   at(i: number): Sequence;
 }
 
-/** Seconds of looks and steps with drafts that say nothing of later ones, and are not charged: their code is being compiled. */
-const WARMING_UP = 0.05;
 /** A step that took longer than so many times what was expected was disturbed. */
 const OUTLIER = 3;
 
@@ -63,8 +61,6 @@ export class Speculator {
   private idle = false;
   /** The step that is waited for; 0 sequences: none. */
   private readonly current = { numSeqs: 0, rows: 0, numAccepted: 0 };
-  /** Seconds. */
-  private cold = WARMING_UP;
   /** The latest drafts made a draft model read sequences that were new to it. */
   private hasRead = false;
 
@@ -169,7 +165,7 @@ export class Speculator {
   /** A step that did nothing but decode took `seconds`, which can be compared with others of its kind. */
   noteStep(kind: StepKind, rows: number, seconds: number): void {
     // What a draft model reads of new sequences is not what steps take.
-    const isUsual = kind === "plain" || !(this.hasRead || this.cold > 0);
+    const isUsual = kind === "plain" || (!this.hasRead && this.budget.isWarm);
     this.controller.noteStep(isUsual ? kind : "other", rows, seconds);
     this.budget.earn(seconds);
   }
@@ -184,8 +180,7 @@ export class Speculator {
     const worth = 1 + numAccepted / numSeqs;
     const usual = Math.min(seconds, most);
     if (seconds > 0 && !this.hasRead) this.waiting.note(worth, usual / plain);
-    if (this.cold > 0) this.cold -= seconds;
-    else if (seconds > 0)
+    if (seconds > 0)
       this.budget.settle(worth * plain, this.hasRead ? seconds : usual);
   }
 
@@ -226,9 +221,7 @@ export class Speculator {
 
   /** What a look or a proposal took that led to nothing else. */
   private charge(start: number): void {
-    const seconds = (performance.now() - start) / 1e3;
-    if (this.cold > 0) this.cold -= seconds;
-    else this.budget.spend(seconds);
+    this.budget.spend((performance.now() - start) / 1e3);
   }
 
   /** Looking at what it would propose takes time from the steps. */

@@ -59,6 +59,9 @@ describe("octavo bench speculation", () => {
     for (const one of cases) {
       const { pairs, speed_up, plain_tokens_per_second: plain } = one;
       expect(pairs).toHaveLength(2);
+      const [low, middle, high] = one.pair_quartiles;
+      expect(middle).toBeCloseTo(((pairs[0] ?? 0) + (pairs[1] ?? 0)) / 2, 12);
+      expect(low + high).toBeCloseTo(2 * middle, 12);
       expect(speed_up).toBe(one.speculative_tokens_per_second / plain);
       expect(one.num_drafts).toBeGreaterThan(0);
       expect(one.acceptance_length).toBeCloseTo(
