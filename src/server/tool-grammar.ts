@@ -3,6 +3,7 @@ import type { GrammarSpec } from "../grammar/spec.js";
 import {
   JSON_LIST,
   markersOf,
+  payloadStart,
   type ToolCallFormat,
 } from "../text/turn/tool-call-format.js";
 import type { Tool } from "./tools.js";
@@ -62,18 +63,50 @@ export function announcedCalls(
     return null;
   const rest = begin.trimStart().slice(marker.length);
   const first = sectionBegin === "" ? { ...format, callBegin: rest } : format;
-  const calls = (of: ToolCallFormat): GrammarSpec =>
-    choice(tools.map((tool) => callGrammar(of, tool, tool.strict)));
   const next: GrammarSpec = {
     kind: "repeat",
-    part: sequence([text(separator), calls(format)]),
+    part: sequence([text(separator), oneCall(format, tools)]),
     separator: "",
     min: 0,
     max: several && !single ? null : 0,
   };
-  const parts = [calls(first), next, text(sectionEnd)];
+  const parts = [oneCall(first, tools), next, text(sectionEnd)];
   if (sectionBegin !== "") parts.unshift(text(rest));
   return { marker, grammar: sequence(parts) };
+}
+
+/**
+ * For calls that no marker announces, and which stand at the beginning of an answer: calls, of which those of strict tools
+ * match their schemas, or a text that does not begin as a call does. A hint, which has to be a special token, stands before
+ * calls or nowhere. Null where a marker announces calls, or their arguments are not JSON.
+ */
+export function callsOrText(
+  format: ToolCallFormat,
+  tools: readonly Tool[],
+  several: boolean,
+): GrammarSpec | null {
+  const { separator, single, hints } = format;
+  const start = payloadStart(format);
+  if (!markersOf(format).bare || start === null) return null;
+  const calls: GrammarSpec = {
+    kind: "repeat",
+    part: oneCall(format, tools),
+    separator,
+    min: 1,
+    max: several && !single ? null : 1,
+  };
+  const hinted = hints.map((hint) => sequence([text(hint), calls]));
+  const other = `\\s*([^\\s${start}][\\s\\S]*)?`;
+  return choice([
+    calls,
+    ...hinted,
+    { kind: "regex", pattern: other, param: "" },
+  ]);
+}
+
+/** A call of one of the tools. */
+function oneCall(format: ToolCallFormat, tools: readonly Tool[]): GrammarSpec {
+  return choice(tools.map((tool) => callGrammar(format, tool, tool.strict)));
 }
 
 /** @param strict the arguments match the tool's schema, rather than being any object */

@@ -17,6 +17,7 @@ import type { ServerContext } from "./options.js";
 import {
   announcedCalls,
   callsGrammar,
+  callsOrText,
   constrainedFormat,
 } from "./tool-grammar.js";
 import { knownTools, type Tool, type ToolUse } from "./tools.js";
@@ -70,7 +71,7 @@ export class TurnPlan {
         ? beginReasoning(reasoning, rendered)
         : rendered;
     const begun = reasoning !== null && beginsReasoning(reasoning, prompt);
-    const wanted = demands(calls, wishes);
+    const wanted = demands(calls, wishes, tokenizer);
     const options: TurnOptions = {
       reasoning: reasoning === null ? null : { format: reasoning, begun },
       calls:
@@ -125,13 +126,14 @@ interface Demands {
 function demands(
   calls: ToolCallFormat | null,
   { toolUse, response }: TurnWishes,
+  tokenizer: Tokenizer,
 ): Demands {
   const { choice, parallel, tools } = toolUse;
   const param = response === null ? "" : paramOf(response) || "response_format";
   if (calls === null || choice === "none")
     return { grammar: response, format: null, param, marker: null };
   if (choice === "auto" && response === null)
-    return callsThatMayCome(calls, toolUse);
+    return callsThatMayCome(calls, toolUse, tokenizer);
   const format = constrainedFormat(calls);
   if (choice !== "auto") {
     const [wanted, several] =
@@ -150,14 +152,25 @@ function demands(
 function callsThatMayCome(
   format: ToolCallFormat,
   { tools, parallel }: ToolUse,
+  tokenizer: Tokenizer,
 ): Demands {
   const strict = tools.find((tool) => tool.strict);
   if (strict === undefined)
     return { grammar: null, format, param: "", marker: null };
   const param = strictField(strict);
   const announced = announcedCalls(format, tools, parallel);
-  if (announced === null) throw notEnforced(param);
-  return { ...announced, format, param };
+  if (announced !== null) return { ...announced, format, param };
+  // What the tokenizer does not know is text like any other.
+  const known = format.hints.filter(
+    (hint) => tokenizer.tokenToId(hint) !== null,
+  );
+  const special = known.every((hint) =>
+    tokenizer.specialTokenIds.has(tokenizer.tokenToId(hint) ?? -1),
+  );
+  const bare = { ...format, hints: known };
+  const grammar = special ? callsOrText(bare, tools, parallel) : null;
+  if (grammar === null) throw notEnforced(param);
+  return { grammar, format: bare, param, marker: null };
 }
 
 /** "tools[0].function.parameters" -> "tools[0].function.strict" */
@@ -168,7 +181,7 @@ function strictField({ param }: Tool): string {
 function notEnforced(param: string) {
   return unsupportedField(
     param,
-    'the calls of this model begin with no token of their own, from which a schema could be enforced; send strict false, or tool_choice "required"',
+    'this model writes calls in a way that cannot be held to a schema while it may also answer with text; send strict false, or tool_choice "required"',
   );
 }
 

@@ -1,11 +1,14 @@
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";
 import type { GrammarSpec } from "../../src/grammar/spec.js";
 import {
   callsGrammar,
+  callsOrText,
   constrainedFormat,
 } from "../../src/server/tool-grammar.js";
 import type { Tool } from "../../src/server/tools.js";
 import { TOOL_CALL_FORMATS } from "../../src/text/turn/tool-call-format.js";
+import { randomFrom, useChecker } from "../grammar/support.js";
 import { parse } from "../text/turn/support.js";
 
 const toolNamed = (name: string): Tool => ({
@@ -55,5 +58,81 @@ describe.each(Object.entries(TOOL_CALL_FORMATS))("%s", (_, own) => {
     }
     const one = callsGrammar(format, tools, false);
     expect(() => spell(one, ["math.add", "math.add"])).toThrow();
+  });
+});
+
+/** With a character replaced, taken out or put in, or none. */
+function damaged(text: string, random: () => number): string {
+  const SIGNS = ' {}[]":,;\\\naeRu0';
+  const at = Math.floor(random() * (text.length + 1));
+  const sign = SIGNS.charAt(Math.floor(random() * SIGNS.length));
+  const [keep, put] = [
+    [0, ""],
+    [1, ""],
+    [0, sign],
+    [1, sign],
+  ][Math.floor(random() * 4)] as [number, string];
+  return text.slice(0, at) + put + text.slice(at + keep);
+}
+
+describe("calls without a marker, beside text", () => {
+  const checker = useChecker();
+  const { llama3_json: format, pythonic, hermes } = TOOL_CALL_FORMATS;
+  const city = { type: "object", properties: { city: { enum: ["Rome"] } } };
+  const strict = {
+    ...toolNamed("get_weather"),
+    parameters: { ...city, required: ["city"], additionalProperties: false },
+    strict: true,
+  };
+  const grammarOf = (several = true): GrammarSpec => {
+    const spec =
+      format && callsOrText(format, [strict, toolNamed("math.add")], several);
+    if (!spec) throw new Error("no grammar");
+    return spec;
+  };
+  const call = (name: string, parameters: string): string =>
+    `{"name": "${name}", "parameters": ${parameters}}`;
+  const ROME = call("get_weather", '{"city": "Rome"}');
+  const SUM = call("math.add", '{"a": [1]}');
+
+  it("lets through text that is none, and calls that match", async () => {
+    const texts = ["", " \n", "é", "  Hi {}\n{", `Call: ${ROME}`];
+    const right = [ROME, SUM, `${ROME}; ${SUM}`, `<|python_tag|>${ROME}`];
+    const wrong = [
+      call("get_weather", '{"city": "Oslo"}'),
+      call("get_weather", "{}"),
+      call("other", "{}"),
+      `${ROME} and more`,
+      ' {"parameters": {}, "name": "get_weather"}',
+      '{"answer": 1}',
+    ];
+    const all = [...texts, ...right, ...wrong];
+    const expected = [...texts, ...right];
+    expect(await checker().accepted(grammarOf(), all)).toEqual(expected);
+    const one = await checker().accepted(grammarOf(false), right);
+    expect(one).toEqual([ROME, SUM, `<|python_tag|>${ROME}`]);
+  });
+
+  it("lets no call through that the reader would find and the schema not", async () => {
+    if (!format) throw new Error("no format");
+    const validate = new Ajv2020().compile(strict.parameters);
+    const random = randomFrom(11);
+    const begins = [ROME, `${SUM}; ${ROME}`, `<|python_tag|>${ROME}`];
+    const texts = Array.from({ length: 2000 }, (_, i) =>
+      damaged(begins[i % begins.length] ?? "", random),
+    );
+    const accepted = await checker().accepted(grammarOf(), texts);
+    const calls = accepted
+      .flatMap((text) => parse(format, [text]).calls)
+      .filter(({ name }) => name === strict.name);
+    expect(accepted.length).toBeGreaterThan(calls.length);
+    expect(calls.length).toBeGreaterThan(20);
+    for (const { arguments: json } of calls)
+      expect(validate(JSON.parse(json)), json).toBe(true);
+  });
+
+  it("has no grammar where a marker announces calls, or where they are not JSON", () => {
+    for (const other of [hermes, pythonic])
+      expect(other && callsOrText(other, [strict], true)).toBeNull();
   });
 });
