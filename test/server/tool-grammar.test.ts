@@ -117,7 +117,8 @@ describe("calls without a marker, beside text", () => {
     if (!format) throw new Error("no format");
     const validate = new Ajv2020().compile(strict.parameters);
     const random = randomFrom(11);
-    const begins = [ROME, `${SUM}; ${ROME}`, `<|python_tag|>${ROME}`];
+    // A hint is a special token, which no text spells, as letters here do.
+    const begins = [ROME, `${SUM}; ${ROME}`];
     const texts = Array.from({ length: 2000 }, (_, i) =>
       damaged(begins[i % begins.length] ?? "", random),
     );
