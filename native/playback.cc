@@ -100,7 +100,8 @@ void Playback::checkLogits(const Program& program, const Instruction& instructio
         static_cast<int32_t>(instruction.opcode));
 }
 
-void Playback::bind(const Program& program, const LoadedWeights& weights) {
+void Playback::bind(const Program& program, LoadedWeights weights) {
+  tables_ = std::move(weights.tables);
   for (const Instruction& instruction : readTape(program)) {
     checkLogits(program, instruction);
     std::vector<Arguments>& tape = instruction.start < program.headStart ? body_ : head_;
@@ -216,11 +217,7 @@ int Playback::play(const Arguments& arguments, const StepInputs& step, const int
     return args;
   };
   return std::visit(Overloaded{
-                        [&](const EmbedArgs& fixed) {
-                          EmbedArgs args = withRows(fixed);
-                          args.ids = step.ids;
-                          return ops.embed(context, &args);
-                        },
+                        [&](const EmbedArgs& fixed) { return embed(fixed, step.ids, rows); },
                         [&](const RmsNormArgs& fixed) {
                           const RmsNormArgs args = withRows(fixed);
                           return ops.rmsNorm(context, &args);
@@ -262,6 +259,21 @@ int Playback::play(const Arguments& arguments, const StepInputs& step, const int
                         },
                     },
                     arguments);
+}
+
+// As many rows at once as may be read of a table in a file: a step of thousands would have all of it resident.
+int Playback::embed(EmbedArgs args, const int32_t* ids, int32_t rows) const {
+  auto* out = static_cast<char*>(args.out.data);
+  const auto rowBytes = args.out.stride * static_cast<int64_t>(dtypeSize(device_.ops.activation));
+  const int32_t together = tables_.rowsAtOnce(rows);
+  for (int32_t first = 0; first < rows; first += together) {
+    args.ids = ids + first;
+    args.out.data = out + first * rowBytes;
+    args.rows = std::min(together, rows - first);
+    if (const int status = device_.ops.embed(device_.context, &args)) return status;
+    tables_.noteReads(together);  // the last part counts as a whole one: nothing stays after a long step
+  }
+  return 0;
 }
 
 void Playback::playAll(const std::vector<Arguments>& tape, const StepInputs& step, const int32_t* sampleRows,

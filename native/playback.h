@@ -37,7 +37,7 @@ class Playback {
   Playback& operator=(const Playback&) = delete;
 
   // Fixes the arguments of every instruction. `weights` come last, as they are what takes long to load.
-  void bind(const Program& program, const LoadedWeights& weights);
+  void bind(const Program& program, LoadedWeights weights);
 
   size_t kvCacheBytes() const { return kvCacheBytes_; }
   size_t workspaceBytes() const { return workspaceBytes_; }
@@ -75,6 +75,7 @@ class Playback {
                             const Instruction& instruction) const;
   Arguments bindRopeStoreKv(const Program& program, const LoadedWeights& weights, const int32_t* a) const;
   Arguments bindAttention(const Program& program, const int32_t* a) const;
+  int embed(EmbedArgs args, const int32_t* ids, int32_t rows) const;
   int play(const Arguments& arguments, const StepInputs& step, const int32_t* sampleRows, int32_t rows) const;
   void playAll(const std::vector<Arguments>& tape, const StepInputs& step, const int32_t* sampleRows,
                int32_t rows) const;
@@ -89,6 +90,7 @@ class Playback {
   char* tokenArea_ = nullptr;   // act [tokenColumns * passRows]
   char* sampleArea_ = nullptr;  // f32 or act [sampleColumns * logitsRows], 4 bytes a column: logits are f32
   const float* logits_ = nullptr;
+  mutable MappedTables tables_;  // counts what is read of them
   std::vector<Arguments> body_, head_;
   // Where steps may have more rows than a pass:
   std::unique_ptr<Passes> passes_;

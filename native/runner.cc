@@ -137,8 +137,7 @@ MemoryUse Runner::load(const Progress& progress) {
   LoadedWeights weights =
       loadWeights(*loaded.device, spec_.program, spec_.files, spec_.dummySeed, progress);
   loaded.device->expect(ops_.finishLoading(loaded.device->context), "load");
-  loaded.playback->bind(spec_.program, weights);
-  loaded.tables = std::move(weights.tables);
+  loaded.playback->bind(spec_.program, std::move(weights));
   GraphUse graphs;
   if (ops_.beginCapture) graphs = loaded.step->capture(*loaded.playback, spec_.graphRows);
   // Of a device's own memory; the arenas are the host's.
@@ -342,9 +341,7 @@ void Runner::computeUpTo(const Slot& slot) {
 void Runner::computeStep(Slot& slot) {
   if (deviceError_.empty()) {
     try {
-      const int32_t numTokens = slot.job.counts.numTokens;
       if (!loaded_.step->enqueue(*loaded_.playback, slot.job)) deviceError_ = "the runner was closed";
-      loaded_.tables.noteReads(numTokens);
     } catch (const std::exception& error) {
       deviceError_ = error.what();
       if (deviceError_.empty()) deviceError_ = "no reason given";

@@ -100,7 +100,6 @@ class Runner {
     std::shared_ptr<Device> device;
     std::unique_ptr<Playback> playback;
     std::unique_ptr<StepPlayer> step;
-    MappedTables tables;
   };
 
   [[noreturn]] void failState(const char* method, const std::string& expected) const;

@@ -229,9 +229,7 @@ void MappedTables::add(const MappedFile& file, const TensorSource& tensor) {
   tables_.push_back({&file, tensor});
 }
 
-void MappedTables::noteReads(int64_t rows) {
-  // Linux brings in 16 pages at a time.
-  constexpr int64_t kMostRows = 128;
+void MappedTables::noteReads(int32_t rows) {
   rowsRead_ += rows;
   if (rowsRead_ < kMostRows) return;
   rowsRead_ = 0;

@@ -2,6 +2,7 @@
 // repacks them one layer at a time. Made-up weights (file -1) are generated instead, so that any shape can be
 // run without a file.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -51,11 +52,14 @@ class MappedTables {
  public:
   // `file` must outlive the tables.
   void add(const MappedFile& file, const TensorSource& tensor);
+  // Of `rows` rows that are wanted, how many to read before noteReads().
+  int32_t rowsAtOnce(int32_t rows) const { return tables_.empty() ? rows : std::min(rows, kMostRows); }
   // `rows` rows of each were read: every now and then all pages are given back, to be found in the page cache
   // again. No read may be going on.
-  void noteReads(int64_t rows);
+  void noteReads(int32_t rows);
 
  private:
+  static constexpr int32_t kMostRows = 128;  // between two times; Linux brings in 16 pages for each
   struct Table {
     const MappedFile* file;
     TensorSource tensor;

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { Epilogue, floatBits } from "../../src/program/program.js";
 import type { TensorSource } from "../../src/program/program.js";
 import { loadAddon } from "../../src/runner/addon.js";
-import type { RunnerMemory } from "../../src/runner/addon.js";
+import type { RunnerMemory, RunnerSizes } from "../../src/runner/addon.js";
 import { viewArena } from "../../src/runner/step-arena.js";
 import {
   ProgramBuilder,
@@ -47,7 +47,9 @@ class HollowBuilder extends ProgramBuilder {
 }
 
 /** embed [32 MiB] -> 8 linears [4 MiB each] -> lm_head [32 MiB], last in the program as in a checkpoint. */
-function openStack(): Open & { memory: RunnerMemory } {
+function openStack(
+  sizes: RunnerSizes = SIZES,
+): Open & { memory: RunnerMemory } {
   const build = new HollowBuilder(VOCAB);
   let x = build.buffer("x0", "tokens", WIDTH);
   const table = build.dense("embed", [VOCAB, WIDTH], 1, 0, true);
@@ -68,7 +70,10 @@ function openStack(): Open & { memory: RunnerMemory } {
   const file = path.join(temporaryFolder(), "weights.bin");
   writeFileSync(file, "");
   truncateSync(file, build.bytes);
-  const spec = specOf({ program, file }, { device: "cpu", keepLogits: false });
+  const spec = specOf(
+    { program, file },
+    { device: "cpu", keepLogits: false, sizes },
+  );
   const runner = new (loadAddon().Runner)(spec);
   const memory = runner.load();
   const arena = (slot: 0 | 1) => viewArena(runner.arena(slot), runner.layout);
@@ -110,5 +115,27 @@ describe.runIf(existsSync("/proc/self/clear_refs"))("resident memory", () => {
     }
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThan(EMBEDDING / 2);
+  });
+
+  it("does not rise by the embedding while one step reads all of it", () => {
+    const rows = VOCAB / FAR_APART;
+    const wide = openStack({
+      ...SIZES,
+      maxNumTokens: rows,
+      maxModelLen: rows,
+      maxBlocksPerSeq: rows / 16,
+      numBlocks: rows / 16,
+    });
+    const ids = Array.from({ length: rows }, (_, row) => row * FAR_APART);
+    const blocks = Array.from({ length: rows / 16 }, (_, block) => block);
+    const look = () => {
+      writeFileSync("/proc/self/clear_refs", "5");
+      const before = resident("VmRSS");
+      step(wide, 0, [{ slot: 0, start: 0, ids, blocks }]);
+      return resident("VmHWM") - before;
+    };
+    look(); // the first one touches the workspace
+    expect(look()).toBeLessThan((EMBEDDING * 3) / 4);
+    wide.runner.close();
   });
 });
