@@ -14,7 +14,7 @@
 namespace octavo::cpu {
 
 constexpr int kPanel = 32;
-constexpr int kPrefetchBytes = 16384;  // how far ahead of the kernel weights are asked for
+constexpr int kPrefetchBytes = 8192;  // how far ahead of the kernel weights are asked for
 
 enum class PanelType : int { F32, F16, BF16, Int4 };
 

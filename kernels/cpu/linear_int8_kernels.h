@@ -106,8 +106,9 @@ struct ByteGroup {
 
 // What is read in a moment: codes come from memory, and no processor guesses enough of them by itself.
 constexpr int kLineWords = 16;
+template <int kAheadBytes = kPrefetchBytes>
 inline void prefetch(const uint32_t* codes) {
-  __builtin_prefetch(reinterpret_cast<const char*>(codes) + kPrefetchBytes);
+  __builtin_prefetch(reinterpret_cast<const char*>(codes) + kAheadBytes);
 }
 
 // Adds the dot products of `words` words (8 inputs each) from the codes and values given.
@@ -209,6 +210,9 @@ void multiplyRows(const ByteGroup& group, int rows) {
 
 // ---- one row: decoding ----
 
+// Farther than kPrefetchBytes: nothing but weights needs room in the first cache.
+constexpr int kOneRowPrefetchBytes = 16384;
+
 // Dot products of a block of a row with the columns of its packed words [4][32].
 template <int kVectors>
 inline void dotBlock(const uint32_t* words, const int8_t* x, I (&sums)[kVectors]) {
@@ -219,7 +223,7 @@ inline void dotBlock(const uint32_t* words, const int8_t* x, I (&sums)[kVectors]
 #pragma GCC unroll 4
   for (int w = 0; w < kInt8Block / 8; ++w) {
 #pragma GCC unroll 2
-    for (int c = 0; c < kPanel; c += kLineWords) prefetch(words + w * kPanel + c);
+    for (int c = 0; c < kPanel; c += kLineWords) prefetch<kOneRowPrefetchBytes>(words + w * kPanel + c);
     int32_t bytes[2];
     std::memcpy(bytes, x + w * 8, sizeof bytes);
     const I lowValues = setInt(bytes[0]), highValues = setInt(bytes[1]);
