@@ -218,7 +218,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "kv-cache-dtype",
     value: "type",
-    help: "type of KV pages",
+    help: "type of KV pages; auto: float16, but float32 on the processor for models in float32",
     default: engine.kvCacheDtype,
     choices: ["auto", "f32", "float32", "f16", "float16", "int8"],
   },

@@ -33,6 +33,8 @@ export interface PreparedModel {
   /** Sum of their sizes. */
   fileBytes: number;
   architecture: string;
+  /** The type that config.json declares. */
+  dtype: ModelConfig["dtype"];
   maxPositionEmbeddings: number;
   vocabSize: number;
   eosTokenIds: number[];
@@ -104,6 +106,7 @@ export async function prepareModel(
     files: checkpoint.files,
     fileBytes: checkpoint.fileBytes,
     architecture: config.architecture,
+    dtype: config.dtype,
     maxPositionEmbeddings: config.maxPositionEmbeddings,
     vocabSize: program.vocabSize,
     // Ids outside of the vocabulary are never sampled; the runner would refuse to ban them.

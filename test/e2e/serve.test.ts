@@ -193,7 +193,7 @@ describe.skipIf(!hasShared)(
         "--shutdown-timeout",
         "60",
       ]);
-      const request = fetch(`${other.url}/v1/completions`, {
+      const { body } = await fetch(`${other.url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({
@@ -205,14 +205,17 @@ describe.skipIf(!hasShared)(
           ignore_eos: true,
           stream: true,
         }),
-      }).then((response) => response.text());
-      const refused = expect(request).rejects.toThrow();
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      });
+      const reader = body?.getReader();
+      await reader?.read();
+      const cut = expect(async () => {
+        while ((await reader?.read())?.done === false);
+      }).rejects.toThrow();
       const first = other.stop("SIGINT");
       await new Promise((resolve) => setTimeout(resolve, 100));
       other.process.kill("SIGINT");
       expect(await first).toBe(130);
-      await refused;
+      await cut;
     });
   },
 );
