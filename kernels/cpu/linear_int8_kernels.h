@@ -224,9 +224,10 @@ inline void dotBlock(const uint32_t* words, const int8_t* x, I (&sums)[kVectors]
   for (int w = 0; w < kInt8Block / 8; ++w) {
 #pragma GCC unroll 2
     for (int c = 0; c < kPanel; c += kLineWords) prefetch<kOneRowPrefetchBytes>(words + w * kPanel + c);
-    int32_t bytes[2];
-    std::memcpy(bytes, x + w * 8, sizeof bytes);
-    const I lowValues = setInt(bytes[0]), highValues = setInt(bytes[1]);
+    int32_t lowBytes, highBytes;
+    std::memcpy(&lowBytes, x + w * 8, sizeof lowBytes);
+    std::memcpy(&highBytes, x + w * 8 + 4, sizeof highBytes);
+    const I lowValues = setInt(lowBytes), highValues = setInt(highBytes);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const I word = loadInt(words + w * kPanel + v * kLanes);
