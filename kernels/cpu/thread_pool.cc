@@ -2,6 +2,7 @@
 #include "thread_pool.h"
 
 #include <chrono>
+#include <thread>
 
 namespace octavo::cpu {
 namespace {
@@ -16,10 +17,11 @@ void pause() {
 #endif
 }
 
-// Spins until `ready` or for kSpin. The clock is read now and then only: it costs more than a look at the
-// flag.
+// Spins until `ready` or for kSpin, if at all. The clock is read now and then only: it costs more than a look
+// at the flag.
 template <class Ready>
-bool spin(const Ready& ready) {
+bool spin(bool spins, const Ready& ready) {
+  if (!spins) return ready();
   const auto end = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 16; ++i) {
@@ -40,6 +42,9 @@ bool ThreadPool::start(int threads) {
     threads_ = i + 1;
   }
   apart_.start(threads_);
+  // Where threads have to take turns, one that spins keeps those from working that it waits for.
+  const unsigned processors = std::thread::hardware_concurrency();
+  spins_ = processors == 0 || static_cast<unsigned>(threads_) <= processors;
   return true;
 }
 
@@ -117,7 +122,7 @@ void ThreadPool::leave() {
 
 // The latest generation, once it is not `seen`.
 uint32_t ThreadPool::awaitJob(uint32_t seen) {
-  if (!spin([&] { return generation_.load(std::memory_order_acquire) != seen; })) {
+  if (!spin(spins_, [&] { return generation_.load(std::memory_order_acquire) != seen; })) {
     sleepers_.fetch_add(1);
     pthread_mutex_lock(&mutex_);
     while (generation_.load() == seen) pthread_cond_wait(&jobReady_, &mutex_);
@@ -129,7 +134,7 @@ uint32_t ThreadPool::awaitJob(uint32_t seen) {
 
 void ThreadPool::awaitWorkers() {
   const auto done = [&] { return joined_.load() == kClosed; };
-  if (spin(done)) return;
+  if (spin(spins_, done)) return;
   callerSleeps_ = true;
   pthread_mutex_lock(&mutex_);
   while (!done()) pthread_cond_wait(&jobDone_, &mutex_);

@@ -67,6 +67,7 @@ class ThreadPool {
   static constexpr int kMaxThreads = 512;
   int threads_ = 1;
   Apart apart_;
+  bool spins_ = true;
   Worker workers_[kMaxThreads];
 
   // The job. Written by the caller while the job is closed and nobody is in it.
