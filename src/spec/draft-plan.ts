@@ -24,6 +24,13 @@ export interface DraftCosts {
 /** A step with drafts has to be this much better than one without: what is measured is noisy, and neither is free to change to. */
 export const MARGIN = 1.02;
 
+/**
+ * A sequence without drafts gains nothing of those of others: its tokens may come later by this share of a step, or more
+ * only where all gain so many times as much.
+ */
+const PATIENCE = 0.02;
+const WORTH_OF_PATIENCE = 8;
+
 /** Prices of one row, in tokens, that are tried: from what only a sure draft is worth, down. */
 const PRICES = Float64Array.from({ length: 32 }, (_, i) => 0.98 * 0.88 ** i);
 
@@ -37,7 +44,7 @@ const PRICES = Float64Array.from({ length: 32 }, (_, i) => 0.98 * 0.88 ** i);
  *   rows      numSeqs + sum of k_i                        k_i = floor(log price / log a_i), within the limits
  *   tokens    numSeqs + sum of a_i (1 - a_i^k_i) / (1 - a_i)
  *
- * and the best of tokens / seconds(rows) is taken.
+ * and the best of tokens / seconds(rows) is taken, of those that keep no sequence back too much.
  */
 export function planDrafts(
   numSeqs: number,
@@ -53,12 +60,17 @@ export function planDrafts(
   let lastRows = 0;
   for (let price = 0; price < PRICES.length; price++) {
     const longest = Math.floor(room / numWorth(candidates, price));
-    const { rows, tokens } = atPrice(candidates, price, longest);
+    const { rows, tokens, fewest } = atPrice(candidates, price, longest);
     // Mostly a lower price buys nothing more.
     if (rows === lastRows) continue;
     lastRows = rows;
-    const speed = (numSeqs + tokens) / costs.drafting(numSeqs + rows);
+    const seconds = costs.drafting(numSeqs + rows);
+    const speed = (numSeqs + tokens) / seconds;
     if (speed <= best) continue;
+    const least = 1 + (count < numSeqs ? 0 : fewest);
+    const delay = seconds / (least * costs.plain) - 1;
+    const gain = (speed * costs.plain) / numSeqs - 1;
+    if (delay > PATIENCE && gain < WORTH_OF_PATIENCE * delay) continue;
     best = speed;
     bestPrice = price;
     bestLongest = longest;
@@ -69,7 +81,8 @@ export function planDrafts(
   return bestPrice >= 0;
 }
 
-const sums = { rows: 0, tokens: 0 };
+/** `fewest`: tokens from drafts of the candidate that has fewest. */
+const sums = { rows: 0, tokens: 0, fewest: 0 };
 
 /** Candidates whose first draft is worth the price; at least 1. */
 function numWorth(
@@ -94,18 +107,20 @@ function atPrice(
 ): typeof sums {
   sums.rows = 0;
   sums.tokens = 0;
+  sums.fewest = Infinity;
   for (let i = 0; i < candidates.count; i++) {
     const length = lengthAt(candidates, i, price, longest);
-    if (length === 0) continue;
     const reach = candidates.reach[i] as number;
-    sums.rows += reach * length;
-    sums.tokens +=
+    const accepted =
       reach *
       (ACCEPTED[
         gradeOf(candidates.acceptance[i] as number) *
           (MAX_SPECULATIVE_TOKENS + 1) +
           length
       ] as number);
+    sums.rows += reach * length;
+    sums.tokens += accepted;
+    sums.fewest = Math.min(sums.fewest, accepted);
   }
   return sums;
 }

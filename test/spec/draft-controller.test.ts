@@ -29,6 +29,7 @@ const free: Cost = () => 0.01;
 const linear: Cost = (rows) => 0.001 * rows;
 /** Memory-bound up to 16 rows, then compute-bound. */
 const roofline: Cost = (rows) => 0.01 * Math.max(1, rows / 16);
+const shallow: Cost = (rows) => 0.05 + 0.0009 * rows;
 const sloped: Cost = (rows) => 0.008 + 0.002 * rows;
 
 describe("planDrafts", () => {
@@ -55,7 +56,7 @@ describe("planDrafts", () => {
   });
 
   it("gives more to the sequences whose drafts are right", () => {
-    const [sure, likely, unlikely] = plan(sloped, [0.98, 0.7, 0.1], 8);
+    const [sure, likely, unlikely] = plan(shallow, [0.98, 0.7, 0.1], 8);
     expect(sure).toBeGreaterThan(likely as number);
     expect(likely).toBeGreaterThan(0);
     expect(unlikely).toBe(0);
@@ -73,6 +74,21 @@ describe("planDrafts", () => {
           const [planned] = plan(cost, new Array<number>(numSeqs).fill(a), 8);
           expect(speed(planned as number)).toBeGreaterThan(0.97 * best);
         }
+  });
+
+  it("keeps back a sequence without drafts by 2 %, or for a gain many times as large", () => {
+    // A row takes 1.25 % of the step without drafts.
+    const cost: Cost = (rows) => 0.8 + 0.0125 * rows;
+    const rightFor = (numSure: number, numSeqs: number): number => {
+      const acceptance = many(numSeqs, 0).fill(0.9, 0, numSure);
+      return plan(cost, acceptance, 4).reduce((sum, k) => sum + k, 0);
+    };
+    // One draft more brings 5 % and takes 1.25; four for one sequence, 20 and 5.
+    expect(rightFor(1, 16)).toBe(1);
+    expect(rightFor(4, 16)).toBe(0);
+    expect(rightFor(1, 2)).toBe(4);
+    // Where all have drafts nobody is kept back.
+    expect(rightFor(16, 16)).toBe(64);
   });
 
   it("stays within the rows it may have", () => {
