@@ -1,5 +1,5 @@
 import { element, type Content, type Markup } from "./markup.js";
-import { formatValue, type Scale } from "./scale.js";
+import { formatValue, type Scale } from "../../src/page/scale.js";
 
 /** How large a chart is; the page scales it to its column. */
 export interface Frame {

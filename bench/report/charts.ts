@@ -8,7 +8,12 @@ import {
   type LegendEntry,
 } from "./chart.js";
 import { element, type Markup } from "./markup.js";
-import { formatValue, linearScale, logScale, type Scale } from "./scale.js";
+import {
+  formatValue,
+  linearScale,
+  logScale,
+  type Scale,
+} from "../../src/page/scale.js";
 import type { Histogram, Point } from "./series.js";
 
 /** One line of a chart. */

@@ -4,7 +4,7 @@ import type { ServeRun } from "../serve/serve-run.js";
 import { pointLabel } from "../serve/sweep.js";
 import { element, Markup, type Content } from "./markup.js";
 import { runSections } from "./run-sections.js";
-import { formatValue } from "./scale.js";
+import { formatValue } from "../../src/page/scale.js";
 import { STYLE } from "./style.js";
 import { sweepSections } from "./sweep-sections.js";
 

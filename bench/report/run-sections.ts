@@ -2,7 +2,7 @@ import type { ServerSample } from "../serve/server-samples.js";
 import type { ServeRun } from "../serve/serve-run.js";
 import { ganttChart, GANTT_ROWS, histogramChart, timeChart } from "./charts.js";
 import { element, type Markup } from "./markup.js";
-import { formatValue } from "./scale.js";
+import { formatValue } from "../../src/page/scale.js";
 import {
   concurrencyOverTime,
   histogram,

@@ -1,6 +1,6 @@
 import type { Outcome } from "../serve/outcome.js";
 import { percentile } from "../serve/statistics.js";
-import { niceStep } from "./scale.js";
+import { niceStep } from "../../src/page/scale.js";
 
 export interface Bin {
   from: number;

@@ -1,15 +1,13 @@
+import { DARK, LIGHT } from "../../src/server/page/palette.js";
+
 /** Light by default, dark where the reader's system is; print is always light and keeps figures in one piece. */
 export const STYLE = `
 :root {
-  color-scheme: light;
-  --paper: #ffffff; --panel: #f6f7f9; --ink: #1c2430; --quiet: #5b6675; --rule: #dfe3e8;
-  --s1: #1f6feb; --s2: #c2560c; --s3: #0f8a6a; --bar: #6ea1f0; --bad: #c62f3b;
+  color-scheme: light;${LIGHT}
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
-    color-scheme: dark;
-    --paper: #12161c; --panel: #1a2029; --ink: #e6eaf0; --quiet: #9aa6b5; --rule: #2c3541;
-    --s1: #6ea8fe; --s2: #f0a35e; --s3: #4cc9a0; --bar: #3f6fb5; --bad: #ff7b86;
+    color-scheme: dark;${DARK}
   }
 }
 * { box-sizing: border-box; }

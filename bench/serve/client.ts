@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { describeError, describeFailure, type HttpClient } from "./http.js";
 import type { Outcome, Sample } from "./outcome.js";
-import { EventReader } from "./sse.js";
+import { EventReader } from "../../src/page/event-reader.js";
 
 export type Backend = "openai" | "openai-chat";
 

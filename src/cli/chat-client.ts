@@ -1,5 +1,5 @@
 import { describeError, describeFailure } from "../../bench/serve/http.js";
-import { EventReader } from "../../bench/serve/sse.js";
+import { EventReader } from "../page/event-reader.js";
 import { OctavoError, reasonOf } from "../core/errors.js";
 
 /** A server with OpenAI's API. */

@@ -181,13 +181,16 @@ export class EngineClient {
   }
 
   /** Runs a method of the engine between two steps. */
-  call(method: EngineCall): Promise<unknown> {
-    if (this.failure) return Promise.reject(this.failure);
+  async call(method: EngineCall): Promise<unknown> {
+    if (this.failure) throw this.failure;
     const id = ++this.lastCall;
-    return new Promise((resolve, reject) => {
+    const result = await new Promise((resolve, reject) => {
       this.calls.set(id, { resolve, reject });
       this.transport.post({ type: "call", id, method });
     });
+    // No step tells of it while nothing runs.
+    if (method === "resetPrefixCache") this.stats.numCachedFreeBlocks = 0;
+    return result;
   }
 
   /** After each step's events, with the engine's figures. Returns the function that ends it. */

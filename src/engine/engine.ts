@@ -433,6 +433,7 @@ export class Engine {
     stats.numWaiting = this.scheduler.numQueued + stats.numWaitingDeferred;
     stats.kvCacheUsage = kv.usage;
     stats.numFreeBlocks = kv.numFreeBlocks;
+    stats.numCachedFreeBlocks = kv.numCachedFreeBlocks;
     stats.numPreemptions = this.scheduler.numPreemptions;
     stats.prefixCacheQueries = admission.prefixQueries;
     stats.prefixCacheHits = admission.prefixHits;

@@ -9,6 +9,8 @@ export interface EngineStats {
   /** 0..1: referenced blocks / all blocks. */
   kvCacheUsage: number;
   numFreeBlocks: number;
+  /** Of the free ones: blocks that the prefix cache can still give. */
+  numCachedFreeBlocks: number;
   numBlocks: number;
   numPreemptions: number;
   /** In tokens, counted once per request, at first admission. */
@@ -62,6 +64,7 @@ export function emptyStats(numBlocks: number): EngineStats {
     numWaitingDeferred: 0,
     kvCacheUsage: 0,
     numFreeBlocks: numBlocks,
+    numCachedFreeBlocks: 0,
     numBlocks,
     numPreemptions: 0,
     prefixCacheQueries: 0,

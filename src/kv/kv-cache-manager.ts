@@ -38,6 +38,7 @@ export class KVCacheManager {
   private readonly maxLiveBlocks: number;
   private readonly pool: BlockPool;
   private readonly cache: PrefixCache | null;
+  private numReusable = 0;
   private miss: MatchMiss = null;
 
   constructor(options: KVCacheOptions) {
@@ -72,6 +73,11 @@ export class KVCacheManager {
 
   get numCachedBlocks(): number {
     return this.cache?.size ?? 0;
+  }
+
+  /** Free blocks whose content is cached: what later prompts may find. */
+  get numCachedFreeBlocks(): number {
+    return this.numReusable;
   }
 
   /** 0..1 */
@@ -118,7 +124,7 @@ export class KVCacheManager {
         this.miss = cache.missReason(cacheSalt);
         break;
       }
-      this.pool.touch(block);
+      this.touch(block);
       table.push(block);
       parent = block;
     }
@@ -167,7 +173,10 @@ export class KVCacheManager {
     if (missing > this.pool.numFree) return false;
     for (let i = 0; i < missing; i++) {
       const block = this.pool.take();
-      if (this.isCached(block)) this.cache?.evict(block);
+      if (this.isCached(block)) {
+        this.cache?.evict(block);
+        this.numReusable--;
+      }
       table.push(block);
     }
     return true;
@@ -209,6 +218,7 @@ export class KVCacheManager {
   /** Forgets all cached prefixes. Blocks in use stay so; sequences that run commit no more blocks. */
   resetPrefixCache(): void {
     this.cache?.clear();
+    this.numReusable = 0;
   }
 
   /**
@@ -224,24 +234,39 @@ export class KVCacheManager {
         const block = table.block(i);
         held[block] = (held[block] as number) + 1;
       }
-    for (let block = 0; block < this.numBlocks; block++)
+    let reusable = 0;
+    for (let block = 0; block < this.numBlocks; block++) {
       assert(
         held[block] === this.pool.refCount(block),
         `block ${block} has ${this.pool.refCount(block)} references and ${held[block]} holders`,
       );
+      if (held[block] === 0 && this.isCached(block)) reusable++;
+    }
+    assert(
+      reusable === this.numReusable,
+      `${reusable} free blocks are cached, ${this.numReusable} are counted`,
+    );
   }
 
   private isCached(block: number): boolean {
     return this.cache !== null && this.cache.entryOf(block) !== 0;
   }
 
+  private touch(block: number): void {
+    if (this.pool.refCount(block) === 0 && this.isCached(block))
+      this.numReusable--;
+    this.pool.touch(block);
+  }
+
   private releaseBlock(block: number): void {
-    this.pool.release(block, !this.isCached(block));
+    const cached = this.isCached(block);
+    this.pool.release(block, !cached);
+    if (cached && this.pool.refCount(block) === 0) this.numReusable++;
   }
 
   private share(from: BlockTable, numBlocks: number, to: BlockTable): void {
     for (let i = 0; i < numBlocks; i++) {
-      if (i >= from.numReleased) this.pool.touch(from.block(i));
+      if (i >= from.numReleased) this.touch(from.block(i));
       to.push(i < from.numReleased ? 0 : from.block(i));
     }
     to.numReleased = Math.min(from.numReleased, numBlocks);
@@ -281,7 +306,7 @@ export class KVCacheManager {
   /** The same tokens after the same prefix are cached in `block`: one copy is enough. */
   private replace(table: BlockTable, i: number, block: number): void {
     const own = table.block(i);
-    this.pool.touch(block);
+    this.touch(block);
     table.ids[i] = block;
     this.releaseBlock(own);
   }

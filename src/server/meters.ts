@@ -126,6 +126,17 @@ function addEngineState(make: MeterFactory, engine: EngineClient): void {
     "Referenced share of the KV cache, 0 to 1.",
     () => busy(stats().kvCacheUsage),
   );
+  make.gauges(
+    "octavo_kv_blocks",
+    "Blocks of the KV cache: used by requests, cached for later ones, free.",
+    "state",
+    () => {
+      const { numBlocks, numFreeBlocks, numCachedFreeBlocks } = stats();
+      const used = busy(numBlocks - numFreeBlocks);
+      const free = numBlocks - used - numCachedFreeBlocks;
+      return { used, cached: numCachedFreeBlocks, free };
+    },
+  );
   make.gauge(
     "octavo_last_step_age_seconds",
     "Since the last step ended, while work is pending; else 0.",

@@ -5,7 +5,7 @@ import {
   linearScale,
   logScale,
   niceStep,
-} from "../../bench/report/scale.js";
+} from "../../src/page/scale.js";
 import {
   concurrencyOverTime,
   histogram,

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { sendRequest, type RequestSettings } from "../../bench/serve/client.js";
 import { HttpClient } from "../../bench/serve/http.js";
 import type { Outcome } from "../../bench/serve/outcome.js";
-import { EventReader } from "../../bench/serve/sse.js";
+import { EventReader } from "../../src/page/event-reader.js";
 import {
   event,
   finish,

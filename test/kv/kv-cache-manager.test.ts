@@ -113,6 +113,27 @@ describe("the prefix cache", () => {
     check(kv, a, b);
   });
 
+  it("counts the free blocks that it can still give", () => {
+    const kv = managerOf({ numBlocks: 4 });
+    const first = sequenceOf(text(40));
+    compute(kv, first);
+    expect(kv.numCachedFreeBlocks).toBe(0);
+    kv.release(first);
+    expect([kv.numFreeBlocks, kv.numCachedFreeBlocks]).toEqual([4, 2]);
+    const second = sequenceOf(text(40));
+    kv.match(second);
+    expect([kv.numFreeBlocks, kv.numCachedFreeBlocks]).toEqual([2, 0]);
+    check(kv, second);
+    kv.release(second);
+    const other = sequenceOf(text(48, 9));
+    kv.allocate(other, 48);
+    expect([kv.numFreeBlocks, kv.numCachedFreeBlocks]).toEqual([1, 1]);
+    check(kv, other);
+    kv.resetPrefixCache();
+    expect(kv.numCachedFreeBlocks).toBe(0);
+    check(kv, other);
+  });
+
   it("does nothing when it is off", () => {
     const kv = managerOf({ enablePrefixCaching: false });
     compute(kv, sequenceOf(text(64)));

@@ -107,12 +107,20 @@ describe("GET /metrics", () => {
     ).toBe(48);
     expect(series.get("vllm:request_prefill_kv_computed_tokens_sum")).toBe(52);
     expect(series.get("vllm:kv_cache_usage_perc")).toBe(0);
+    const blocks = async (): Promise<(number | undefined)[]> => {
+      const now = parseSeries((await app.inject("/metrics")).body);
+      return ["used", "cached", "free"].map((state) =>
+        now.get(`octavo_kv_blocks{state="${state}"}`),
+      );
+    };
+    expect(await blocks()).toEqual([0, 3, 29]);
     const reset = await app.inject({
       method: "POST",
       url: "/reset_prefix_cache",
       headers: { authorization: "Bearer admin" },
     });
     expect(reset.json()).toEqual({ success: true });
+    expect(await blocks()).toEqual([0, 0, 32]);
     const third = await ask();
     expect(third.usage.prompt_tokens_details.cached_tokens).toBe(0);
     expect(client.stats.numFreeBlocks).toBe(32);
