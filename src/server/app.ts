@@ -37,6 +37,7 @@ import { responsesWebSocket } from "./responses/websocket.js";
 import { tokenizeRoutes } from "./tokenize.js";
 import { schemaError } from "./validation.js";
 import { closeUnusedConnections } from "./unused-connections.js";
+import { closeWaitingAnswers } from "./waiting-answers.js";
 
 export type { AppOptions } from "./options.js";
 
@@ -90,6 +91,7 @@ export function createApp(options: AppOptions): App {
   });
   app.addHook("onClose", () => context.grammars.close());
   closeUnusedConnections(app);
+  closeWaitingAnswers(app);
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);

@@ -1,4 +1,5 @@
 import http from "node:http";
+import net, { type AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { bytes, ScriptedEngine, serve } from "./support.js";
 
@@ -50,6 +51,26 @@ describe("connections", () => {
       expect((await app.inject("/load")).json()).toEqual({ server_load: 0 });
     },
   );
+
+  it("a closed one aborts also the request that waits behind another for its answer", async () => {
+    const engine = new ScriptedEngine(() => bytes("a"));
+    engine.running = false;
+    const { app, client } = await serve(engine);
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const { port } = app.server.address() as AddressInfo;
+    const body = JSON.stringify({ prompt: "a", max_tokens: 100 });
+    const request = `POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const socket = net.connect(port, "127.0.0.1");
+    socket.write(request + request);
+    await expect.poll(() => client.numPending).toBe(2);
+    socket.destroy();
+    await expect.poll(() => client.numPending).toBe(0);
+    expect((await app.inject("/load")).json()).toEqual({ server_load: 0 });
+    const metrics = await app.inject("/metrics");
+    expect(metrics.body).toMatch(
+      /http_requests_total\{[^}]*status="4xx",handler="\/v1\/completions"\} 2\n/,
+    );
+  });
 
   it("a reader that falls too far behind is dropped", async () => {
     const engine = new ScriptedEngine(() => bytes("a"));
