@@ -18,6 +18,7 @@ const LoadSchema = Type.Object({
   modelFile: text(),
   loadFormat: oneOf("auto", "dummy"),
   embeddingModel: text(),
+  embeddingModelFile: text(),
   /** A Jinja template or the path of one, instead of the model's own. */
   chatTemplate: text(),
   toolCallParser: text(),

@@ -1,6 +1,7 @@
 /** `import { Octavo } from "octavo"`: a model in a Node program, without a server (docs/node-api.md). */
 import { pino } from "pino";
 import { OctavoError } from "../core/errors.js";
+import { onnxFiles } from "../core/onnx-files.js";
 import { Encoder } from "../encoder/encoder.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
@@ -225,12 +226,20 @@ export class Octavo {
 /** Where the embedding model is; null: none was asked for. */
 async function findEncoder({
   embeddingModel,
+  embeddingModelFile,
   signal,
   onProgress,
 }: LoadOptions): Promise<FoundModel | null> {
-  if (embeddingModel === undefined) return null;
+  if (embeddingModel === undefined) {
+    if (embeddingModelFile === undefined) return null;
+    throw new OctavoError(
+      "invalid_config",
+      "embeddingModelFile: belongs to the model of embeddingModel, which was not given",
+      "embeddingModelFile",
+    );
+  }
   return locateModel(embeddingModel, {
-    encoder: true,
+    graphs: onnxFiles(embeddingModelFile, "embeddingModelFile"),
     signal,
     onProgress: (phase, done, total) =>
       onProgress?.({ stage: "download", phase, done, total }),
@@ -239,10 +248,13 @@ async function findEncoder({
 
 async function loadEncoder(
   found: FoundModel | null,
-  { threads, maxNumQueuedReqs, maxNumQueuedTokens }: LoadOptions,
+  options: LoadOptions,
 ): Promise<ServedEncoder | null> {
   if (found === null) return null;
+  const { embeddingModelFile, threads } = options;
+  const { maxNumQueuedReqs, maxNumQueuedTokens } = options;
   const encoder = await Encoder.load(found.directory, {
+    ...(embeddingModelFile !== undefined && { modelFile: embeddingModelFile }),
     ...(threads !== undefined && { threads }),
     ...(maxNumQueuedReqs !== undefined && { maxNumQueuedReqs }),
     ...(maxNumQueuedTokens !== undefined && { maxNumQueuedTokens }),

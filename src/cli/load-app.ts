@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { OctavoError } from "../core/errors.js";
+import { onnxFiles } from "../core/onnx-files.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo, LoadPhase } from "../engine/messages.js";
@@ -138,20 +139,20 @@ interface FoundEncoder {
  * the text model has.
  */
 async function findEncoder(
-  { embeddingModel, servedEmbeddingModelName }: ServeOptions,
+  options: ServeOptions,
   taken: readonly string[],
 ): Promise<FoundEncoder | null> {
+  const { embeddingModel, embeddingModelFile, servedEmbeddingModelName } =
+    options;
   const flag = "served-embedding-model-name";
   if (embeddingModel === undefined) {
-    if (servedEmbeddingModelName === undefined) return null;
-    throw new OctavoError(
-      "invalid_config",
-      `--${flag} names the model of --embedding-model, which was not given.`,
-      flag,
-    );
+    if (servedEmbeddingModelName !== undefined) throw withoutModel(flag);
+    if (embeddingModelFile !== undefined)
+      throw withoutModel("embedding-model-file");
+    return null;
   }
   const { directory, name } = await findModel(embeddingModel, {
-    encoder: true,
+    graphs: onnxFiles(embeddingModelFile),
   });
   const names = servedEmbeddingModelName ?? [name];
   const twice = names.find((one) => taken.includes(one));
@@ -163,17 +164,28 @@ async function findEncoder(
   );
 }
 
+function withoutModel(flag: string): OctavoError {
+  return new OctavoError(
+    "invalid_config",
+    `--${flag} belongs to the model of --embedding-model, which was not given.`,
+    flag,
+  );
+}
+
 /** Errors: those of Encoder.load. */
 async function loadEncoder(
   { directory, names }: FoundEncoder,
-  { threads, maxNumQueuedReqs, maxNumQueuedTokens }: ServeOptions,
+  options: ServeOptions,
 ): Promise<ServedEncoder> {
+  const { embeddingModelFile, threads } = options;
+  const { maxNumQueuedReqs, maxNumQueuedTokens } = options;
   // Only where it is asked for: it brings its runtime.
   const { Encoder } = await import("../encoder/encoder.js");
   const encoder = await Encoder.load(directory, {
     threads,
     maxNumQueuedReqs,
     maxNumQueuedTokens,
+    ...(embeddingModelFile !== undefined && { modelFile: embeddingModelFile }),
   });
   return { encoder, names };
 }

@@ -242,6 +242,11 @@ export const SERVE_FLAGS: readonly Flag[] = [
     help: "encoder in the hub's ONNX layout beside the model, for /v1/embeddings, /v1/rerank and /v1/score",
   },
   {
+    name: "embedding-model-file",
+    value: "file",
+    help: "the embedding model's graph where it has several, as model_fp16.onnx (default: model.onnx)",
+  },
+  {
     name: "served-embedding-model-name",
     value: "name",
     repeatable: true,
@@ -416,6 +421,7 @@ export interface ServeOptions extends Record<string, unknown> {
   allowedOrigins?: string[];
   servedModelName?: string[];
   embeddingModel?: string;
+  embeddingModelFile?: string;
   servedEmbeddingModelName?: string[];
   threads: number;
   maxNumQueuedReqs: number;

@@ -2,7 +2,7 @@
  * What the files of an encoder's directory say: the hub's ONNX layout, with what sentence-transformers puts beside it.
  *
  *   config.json  tokenizer.json  tokenizer_config.json
- *   onnx/model.onnx | model.onnx     the graph (its weights within, or in files beside it)
+ *   onnx/model.onnx | model.onnx     the graph (its weights within, or in files beside it); model_fp16.onnx, ... if chosen
  *   modules.json                     the steps from tokens to a vector: Transformer, Pooling, Normalize
  *   1_Pooling/config.json            how the vectors of the tokens become one
  *   sentence_bert_config.json        max_seq_length, do_lower_case
@@ -10,6 +10,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { OctavoError } from "../core/errors.js";
+import { listOnnx, ONNX_FOLDERS, onnxFiles } from "../core/onnx-files.js";
 import {
   badFile,
   describe,
@@ -61,9 +62,13 @@ const OFFSET_POSITIONS = [
   "longformer",
 ];
 
-/** Errors: `invalid_model` naming file and field; `unsupported_model` for what is not built. */
+/**
+ * @param onnxFile the graph among several, with its folder or without; undefined: model.onnx
+ * Errors: `invalid_model` naming file and field; `unsupported_model` for what is not built; `invalid_config` for onnxFile.
+ */
 export async function readEncoderFiles(
   directory: string,
+  onnxFile?: string,
 ): Promise<EncoderFiles> {
   const configFile = path.join(directory, "config.json");
   const config = await readOptionalJsonObject(configFile);
@@ -85,7 +90,7 @@ export async function readEncoderFiles(
   ].filter((limit) => limit !== null);
   return {
     directory,
-    modelFile: findModel(directory),
+    modelFile: findModel(directory, onnxFile),
     ...modules,
     maxLength: limits.length > 0 ? Math.min(...limits) : null,
     lowercase: flag(bertFile, bert, "do_lower_case") ?? false,
@@ -96,19 +101,20 @@ export async function readEncoderFiles(
   };
 }
 
-function findModel(directory: string): string {
-  for (const name of ["onnx/model.onnx", "model.onnx"])
+function findModel(directory: string, onnxFile?: string): string {
+  const wanted = onnxFiles(onnxFile);
+  for (const name of wanted)
     if (existsSync(path.join(directory, name)))
       return path.join(directory, name);
-  const there = ["onnx", "."].flatMap((folder) => {
+  const there = ONNX_FOLDERS.flatMap((folder) => {
     const full = path.join(directory, folder);
     return existsSync(full)
-      ? readdirSync(full).filter((name) => name.endsWith(".onnx"))
+      ? readdirSync(full).map((name) => `${folder}${name}`)
       : [];
   });
   throw badFile(
     directory,
-    `expected onnx/model.onnx or model.onnx, got ${there.slice(0, 3).join(", ") || "no ONNX file"}`,
+    `expected ${wanted.join(" or ")}, got ${listOnnx(there)} (embedding-model-file chooses one)`,
   );
 }
 

@@ -3,7 +3,9 @@ import { createRequire } from "node:module";
 import type * as onnx from "onnxruntime-node";
 import type { InferenceSession } from "onnxruntime-node";
 import { assert, OctavoError } from "../core/errors.js";
+import { hasDynamicRanges } from "./dynamic-ranges.js";
 import type { EncoderFiles } from "./encoder-files.js";
+import { widen } from "./half.js";
 import type { Batch, EncoderWorkerData, ModelInfo } from "./messages.js";
 import { planModel, type ModelPlan, type Tensor } from "./model-plan.js";
 import { pool } from "./pooling.js";
@@ -22,10 +24,18 @@ export class EncoderSession {
     private readonly files: EncoderFiles,
     private readonly plan: ModelPlan,
     width: number,
+    rangesOverBatch: boolean,
   ) {
     const { kind, pooled, fixedBatch, fixedLength, canPad } = plan;
-    const pooling = pooled ? "model" : files.pooling;
-    this.info = { kind, width, pooling, fixedBatch, fixedLength, canPad };
+    this.info = {
+      kind,
+      width,
+      pooling: pooled ? "model" : files.pooling,
+      fixedBatch,
+      fixedLength,
+      canPad,
+      rangesOverBatch,
+    };
   }
 
   /**
@@ -55,7 +65,8 @@ export class EncoderSession {
       typeIds: new Uint8Array(2),
       lengths: Int32Array.of(2),
     };
-    const open = new EncoderSession(runtime, session, files, plan, 0);
+    const ranges = hasDynamicRanges(files.modelFile);
+    const open = new EncoderSession(runtime, session, files, plan, 0, ranges);
     const { vectors, width } = await open
       .compute(probe)
       .catch((error: unknown) => {
@@ -67,7 +78,7 @@ export class EncoderSession {
         "gives something else than it says",
         new Error(`${width} numbers for an input`),
       );
-    return new EncoderSession(runtime, session, files, plan, width);
+    return new EncoderSession(runtime, session, files, plan, width, ranges);
   }
 
   /** @returns Float32 [inputs, info.width] */
@@ -93,16 +104,16 @@ export class EncoderSession {
     );
     const outputs = await this.session.run(feeds, [plan.output]);
     const output = outputs[plan.output];
-    if (output === undefined || !(output.data instanceof Float32Array))
-      throw new Error(`no output ${plan.output} of float32`);
-    const { data, dims } = output;
+    if (output === undefined) throw new Error(`no output ${plan.output}`);
+    const { dims } = output;
+    const data = floats(output);
     const width = dims.at(-1) ?? 0;
     const inputs = batch.lengths.length;
     const expected = plan.pooled ? rows * width : rows * padded * width;
     if (data.length !== expected)
       throw new Error(`output ${plan.output} is [${dims.join(", ")}]`);
     const vectors = plan.pooled
-      ? Float32Array.from(data.subarray(0, inputs * width))
+      ? data.slice(0, inputs * width)
       : pool(this.files.pooling, data, batch.lengths, padded, width);
     return { vectors, width };
   }
@@ -131,6 +142,16 @@ export class EncoderSession {
     });
     // A graph of a fixed batch computes on its empty rows too; without any token they would be NaN, which is dropped.
   }
+}
+
+/** A tensor's numbers; the runtime hands float16 over as bits where the language has no such array. */
+function floats({ type, data }: onnx.Tensor): Float32Array<ArrayBuffer> {
+  if (data instanceof Float32Array) return data as Float32Array<ArrayBuffer>;
+  if (type === "float16" && ArrayBuffer.isView(data))
+    return widen(
+      new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2),
+    );
+  throw new Error(`an output of ${type}`);
 }
 
 /** Sets small non-negative integers: the low words of 64-bit ones, without a BigInt for each. */

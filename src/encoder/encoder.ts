@@ -16,6 +16,8 @@ import type { EncoderInput, ModelInfo } from "./messages.js";
 export interface EncoderOptions extends Partial<QueueBounds> {
   /** Of the runtime; 0: one per physical core. Default 0. */
   threads?: number;
+  /** The graph among several of the directory, as model_fp16.onnx. Default model.onnx. */
+  modelFile?: string;
   /** Most tokens of a batch, padding included. Default 4096. */
   maxBatchTokens?: number;
   /** The compiled encoder-worker.js; by default the one beside this file. */
@@ -28,7 +30,12 @@ export interface EncoderInfo
     Pick<ModelInfo, "kind" | "width" | "pooling">,
     Pick<
       EncoderFiles,
-      "directory" | "normalize" | "described" | "matryoshka" | "activation"
+      | "directory"
+      | "modelFile"
+      | "normalize"
+      | "described"
+      | "matryoshka"
+      | "activation"
     > {
   /** Most tokens of an input, special ones included. */
   readonly maxLength: number;
@@ -65,13 +72,13 @@ export class Encoder {
 
   /**
    * @param directory in the hub's ONNX layout (encoder-files.ts)
-   * Errors: `invalid_model`, `unsupported_model`; `invalid_config` where onnxruntime-node is missing.
+   * Errors: `invalid_model`, `unsupported_model`; `invalid_config` for modelFile, and where onnxruntime-node is missing.
    */
   static async load(
     directory: string,
     options: EncoderOptions = {},
   ): Promise<Encoder> {
-    const files = await readEncoderFiles(directory);
+    const files = await readEncoderFiles(directory, options.modelFile);
     const tokenizer = await EncoderTokenizer.load(directory, files);
     const entry =
       options.workerUrl ?? new URL("./encoder-worker.js", import.meta.url);
@@ -195,12 +202,14 @@ function infoOf(
   { kind, width, pooling, fixedLength }: ModelInfo,
   tokenizer: EncoderTokenizer,
 ): EncoderInfo {
-  const { directory, normalize, described, matryoshka, activation } = files;
+  const { directory, modelFile, normalize, described } = files;
+  const { matryoshka, activation } = files;
   return {
     kind,
     width,
     pooling,
     directory,
+    modelFile,
     normalize,
     described,
     matryoshka,
@@ -214,12 +223,12 @@ function infoOf(
 }
 
 function limitsOf(
-  { fixedBatch, fixedLength, canPad }: ModelInfo,
+  { fixedBatch, fixedLength, canPad, rangesOverBatch }: ModelInfo,
   { maxBatchTokens = MAX_BATCH_TOKENS }: EncoderOptions,
 ): BatchLimits {
   return {
     maxTokens: maxBatchTokens,
-    maxInputs: fixedBatch ?? MAX_BATCH_INPUTS,
+    maxInputs: rangesOverBatch ? 1 : (fixedBatch ?? MAX_BATCH_INPUTS),
     equalLengths: !canPad,
     fixedLength,
   };

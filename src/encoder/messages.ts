@@ -29,6 +29,8 @@ export interface ModelInfo {
   readonly fixedLength: number | null;
   /** False: the graph has no attention mask, so inputs of a batch must be equally long. */
   readonly canPad: boolean;
+  /** The graph rounds its numbers by their range over a whole batch, so an input must be alone in one. */
+  readonly rangesOverBatch: boolean;
 }
 
 /** Inputs back to back. */

@@ -19,6 +19,7 @@ const INPUTS = [
 export type InputName = (typeof INPUTS)[number];
 
 const INTEGERS = ["int64", "int32"] as const;
+const FLOATS = ["float32", "float16"];
 
 export interface ModelPlan {
   readonly kind: "embedding" | "cross-encoder";
@@ -27,7 +28,7 @@ export interface ModelPlan {
     readonly type: (typeof INTEGERS)[number];
   }[];
   readonly output: string;
-  /** Whether the output is of the tokens, Float32 [batch, length, width], or pooled, Float32 [batch, width]. */
+  /** Whether the output is of the tokens, [batch, length, width], or pooled, [batch, width]; float32 or float16. */
   readonly pooled: boolean;
   readonly fixedBatch: number | null;
   readonly fixedLength: number | null;
@@ -100,9 +101,9 @@ function chooseOutput(
     );
   const { type, shape } = output;
   const pooled = shape.length === 2;
-  if (type !== "float32" || !(pooled || shape.length === 3))
+  if (!FLOATS.includes(type) || !(pooled || shape.length === 3))
     throw fail(
-      `output ${output.name}: expected float32 [batch, width] or [batch, length, width], got ${describe(type, shape)}`,
+      `output ${output.name}: expected ${FLOATS.join(" or ")} [batch, width] or [batch, length, width], got ${describe(type, shape)}`,
     );
   if (output === logits) return readLogits(logits, fail);
   // A graph that ends in a sentence's embedding has all steps in it.
@@ -121,7 +122,7 @@ function readLogits(
   const labels = shape[1];
   if (shape.length !== 2 || (typeof labels === "number" && labels !== 1))
     throw fail(
-      `output ${name}: expected one logit for an input, float32 [batch, 1], got ${describe(type, shape)}: neither an encoder nor a cross-encoder with num_labels 1`,
+      `output ${name}: expected one logit for an input, [batch, 1], got ${describe(type, shape)}: neither an encoder nor a cross-encoder with num_labels 1`,
     );
   return { kind: "cross-encoder", output: name, pooled: true };
 }

@@ -16,12 +16,9 @@ import { INDEX, parseWeightMap, SINGLE } from "./checkpoint.js";
 export interface NeededFiles {
   /** False: configuration and tokenizer only. */
   readonly weights: boolean;
-  /** An encoder's: the weights are ONNX instead of safetensors. */
-  readonly encoder: boolean;
+  /** An encoder's: where its graph, ONNX instead of safetensors, may be (the first that is there); null: a text model. */
+  readonly graphs: readonly string[] | null;
 }
-
-/** Where an encoder's graph may be, the first that is there. */
-export const ONNX_FILES = ["onnx/model.onnx", "model.onnx"] as const;
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
@@ -95,12 +92,12 @@ export class CachedRepo {
   }
 
   /** What keeps a snapshot from being served; empty: nothing. */
-  missing(commit: string, { weights, encoder }: NeededFiles): string[] {
+  missing(commit: string, { weights, graphs }: NeededFiles): string[] {
     const directory = this.snapshot(commit);
     const wanted = ["config.json", "tokenizer.json"];
-    if (weights && encoder)
+    if (weights && graphs !== null)
       wanted.push(
-        ONNX_FILES.find((file) => this.has(commit, file)) ?? ONNX_FILES[0],
+        graphs.find((file) => this.has(commit, file)) ?? graphs.join(" or "),
       );
     else if (weights) wanted.push(...weightFiles(directory));
     return wanted.filter((file) => !this.has(commit, file));

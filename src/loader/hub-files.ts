@@ -1,5 +1,6 @@
 import { INDEX, SINGLE } from "./checkpoint.js";
-import { ONNX_FILES, type NeededFiles } from "./hub-cache.js";
+import { listOnnx } from "../core/onnx-files.js";
+import type { NeededFiles } from "./hub-cache.js";
 import type { HubClient, RemoteFile } from "./hub-client.js";
 
 /** What Octavo reads beside the weights. Everything else (other formats' weights, pictures, ...) stays at the hub. */
@@ -31,7 +32,7 @@ export interface ChosenFiles {
 export function chooseFiles(
   client: HubClient,
   files: readonly RemoteFile[],
-  { weights, encoder }: NeededFiles,
+  { weights, graphs }: NeededFiles,
 ): ChosenFiles {
   const find = (name: string): RemoteFile | null =>
     files.find(({ path }) => path === name) ?? null;
@@ -44,10 +45,11 @@ export function chooseFiles(
     ({ path }) =>
       SMALL.has(path) ||
       NAMED_TEMPLATE.test(path) ||
-      (encoder && ENCODER_SMALL.test(path)),
+      (graphs !== null && ENCODER_SMALL.test(path)),
   );
   if (!weights) return { small, beside: [], single: null, index: null };
-  if (encoder) return { small, index: null, ...chooseOnnx(client, files) };
+  if (graphs !== null)
+    return { small, index: null, ...chooseOnnx(client, files, graphs) };
   // The loader prefers the single file too.
   const single = find(SINGLE);
   const index = single ? null : find(INDEX);
@@ -65,19 +67,32 @@ export function chooseFiles(
 function chooseOnnx(
   client: HubClient,
   files: readonly RemoteFile[],
+  graphs: readonly string[],
 ): Pick<ChosenFiles, "single" | "beside"> {
-  const name = ONNX_FILES.find((onnx) =>
-    files.some(({ path }) => path === onnx),
-  );
+  const name = graphs.find((onnx) => files.some(({ path }) => path === onnx));
   const single = files.find(({ path }) => path === name);
   if (name === undefined || single === undefined)
-    throw noWeights(client, files, ONNX_FILES.join(" or "));
+    throw noGraph(client, files, graphs);
   const beside = files.filter(
     ({ path }) =>
       path.startsWith(name) &&
       /^[._]data(_\d+)?$/.test(path.slice(name.length)),
   );
   return { single, beside };
+}
+
+function noGraph(
+  client: HubClient,
+  files: readonly RemoteFile[],
+  graphs: readonly string[],
+) {
+  const names = files.map(({ path }) => path);
+  const expected = graphs.join(" or ");
+  if (!names.some((name) => name.endsWith(".onnx")))
+    return noWeights(client, files, expected);
+  return client.failure(
+    `expected ${expected} in the repository, got ${listOnnx(names)} (embedding-model-file chooses one)`,
+  );
 }
 
 function noWeights(

@@ -33,8 +33,8 @@ export interface HubRequest {
   settings: HubSettings;
   /** False: configuration and tokenizer only. */
   weights: boolean;
-  /** True: an encoder's files, the weights being ONNX. Default false. */
-  encoder?: boolean;
+  /** An encoder's files, and where its graph (ONNX) may be, the first that is there. Default null: a text model's. */
+  graphs?: readonly string[] | null;
   /** Bytes that are there, of all that the phase needs. "files": configuration and tokenizer. */
   onProgress?: (phase: DownloadPhase, done: number, total: number) => void;
   /** A line for the user. */
@@ -59,7 +59,7 @@ export function isHubName(text: string): boolean {
  * there sends nothing. Errors: `download_failed`, `invalid_config`; `request_aborted` after `signal`.
  */
 export async function downloadModel(request: HubRequest): Promise<string> {
-  const { revision, settings, weights, encoder = false } = request;
+  const { revision, settings, weights, graphs = null } = request;
   if (!REVISION.test(revision) || revision.includes(".."))
     throw new OctavoError(
       "invalid_config",
@@ -68,10 +68,10 @@ export async function downloadModel(request: HubRequest): Promise<string> {
     );
   const cached = new CachedRepo(settings.cacheDir, request.repo);
   if (settings.offline)
-    return cachedSnapshot(cached, revision, { weights, encoder });
+    return cachedSnapshot(cached, revision, { weights, graphs });
   if (
     isCommit(revision) &&
-    cached.missing(revision, { weights, encoder }).length === 0
+    cached.missing(revision, { weights, graphs }).length === 0
   )
     return cached.snapshot(revision);
   const signal = request.signal ?? new AbortController().signal;
@@ -90,7 +90,7 @@ export async function downloadModel(request: HubRequest): Promise<string> {
         "model",
       );
     if (error instanceof HubUnreachable)
-      throw withHint(error, cached, revision, { weights, encoder });
+      throw withHint(error, cached, revision, { weights, graphs });
     if (isFileError(error))
       throw new OctavoError(
         "download_failed",
@@ -160,11 +160,11 @@ class Download {
   ) {}
 
   async run(): Promise<string> {
-    const { revision, weights, encoder = false, onNotice, repo } = this.request;
+    const { revision, weights, graphs = null, onNotice, repo } = this.request;
     const { cached, client } = this;
     this.commit = await client.commitOf(revision);
     const files = await client.files(this.commit);
-    const chosen = chooseFiles(client, files, { weights, encoder });
+    const chosen = chooseFiles(client, files, { weights, graphs });
     if (!(await this.isComplete(chosen)))
       await withLock(
         path.join(cached.lockFolder, "octavo.lock"),

@@ -18,8 +18,8 @@ export interface LocateOptions {
   revision?: string | undefined;
   /** False: the weights are not needed. Default true. */
   weights?: boolean | undefined;
-  /** True: an encoder in the hub's ONNX layout, not a text model. */
-  encoder?: boolean;
+  /** Where the graph of an encoder in the hub's ONNX layout may be; without: a text model. */
+  graphs?: readonly string[];
   /** Default: the process's. */
   environment?: NodeJS.ProcessEnv;
   /** The built-in model. */
@@ -60,7 +60,7 @@ export async function locateModel(
   if (!existsSync(model) || !statSync(model).isDirectory())
     throw new OctavoError(
       "invalid_config",
-      `No model directory at "${model}". Expected a directory with config.json, ${options.encoder === true ? "onnx/model.onnx" : "*.safetensors"} and tokenizer.json, or a hub name (OWNER/NAME).`,
+      `No model directory at "${model}". Expected a directory with config.json, ${options.graphs?.[0] ?? "*.safetensors"} and tokenizer.json, or a hub name (OWNER/NAME).`,
       "model",
     );
   const directory = path.resolve(model);
@@ -115,7 +115,7 @@ async function download(repo: string, options: LocateOptions): Promise<string> {
       revision: options.revision ?? "main",
       settings: hubSettings(options.environment ?? process.env),
       weights: options.weights ?? true,
-      encoder: options.encoder ?? false,
+      graphs: options.graphs ?? null,
       ...(options.onProgress && { onProgress: options.onProgress }),
       ...(options.onNotice && { onNotice: options.onNotice }),
       ...(options.signal && { signal: options.signal }),

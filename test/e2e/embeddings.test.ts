@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { onnxFiles } from "../../src/core/onnx-files.js";
 import { Encoder } from "../../src/encoder/encoder.js";
 import { locateModel } from "../../src/loader/locate-model.js";
 import {
@@ -93,6 +94,11 @@ describe.skipIf(!hasShared)(
           /expected onnx\/model\.onnx/,
         ],
         [["--served-embedding-model-name", "x"], /was not given/],
+        [["--embedding-model-file", "model_q4.onnx"], /was not given/],
+        [
+          ["--embedding-model", encoder, "--embedding-model-file", "q4"],
+          /expected the name of an ONNX file.*got "q4"/,
+        ],
         [
           [
             "--embedding-model",
@@ -123,9 +129,9 @@ describe("an encoder by hub name", () => {
     });
     const environment = { HF_HOME: home, HF_ENDPOINT: server.url };
     const name = "octavo-test/tiny";
-    const find = (extra: object = {}) =>
+    const find = (extra: object = {}, file?: string) =>
       locateModel(name, {
-        encoder: true,
+        graphs: onnxFiles(file),
         environment: { ...environment, ...extra },
       });
     const found = await find();
@@ -133,8 +139,21 @@ describe("an encoder by hub name", () => {
       expect(existsSync(path.join(found.directory, file)), file).toBe(true);
     for (const file of others)
       expect(existsSync(path.join(found.directory, file)), file).toBe(false);
+    await expect(find({}, "model_q4.onnx")).rejects.toMatchObject({
+      code: "download_failed",
+      message: expect.stringContaining(
+        "got onnx/model.onnx, onnx/model_int8.onnx (",
+      ) as string,
+    });
+    const offline = { HF_HUB_OFFLINE: "1" };
+    await expect(find(offline, "model_int8.onnx")).rejects.toThrow(
+      /lacks onnx\/model_int8\.onnx or model_int8\.onnx/,
+    );
+    expect(await find({}, "model_int8.onnx")).toEqual(found);
+    expect(existsSync(path.join(found.directory, others[1] ?? ""))).toBe(true);
     server.close();
-    expect(await find({ HF_HUB_OFFLINE: "1" })).toEqual(found);
+    expect(await find(offline)).toEqual(found);
+    expect(await find(offline, "model_int8.onnx")).toEqual(found);
     // The graph and its floats are links into the cache: the runtime follows them.
     const encoder = await Encoder.load(found.directory, { workerUrl: WORKER });
     expect(encoder.info.pooling).toBe("mean");
@@ -150,7 +169,7 @@ describe("an encoder by hub name", () => {
       "model.safetensors": Buffer.from("x"),
     });
     const found = locateModel("octavo-test/tiny", {
-      encoder: true,
+      graphs: onnxFiles(),
       environment: { HF_HOME: home, HF_ENDPOINT: server.url },
     });
     await expect(found).rejects.toMatchObject({

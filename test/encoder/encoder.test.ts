@@ -6,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { chooseBatch } from "../../src/encoder/batching.js";
 import { Encoder } from "../../src/encoder/encoder.js";
 import { longestFirst } from "../../src/encoder/encoder-tokenizer.js";
+import { widen } from "../../src/encoder/half.js";
 import type { EncoderInput } from "../../src/encoder/messages.js";
 import { finishVector } from "../../src/encoder/vectors.js";
 import { FLOAT, writeOnnx } from "./onnx-writer.js";
@@ -21,6 +22,7 @@ import {
   tinyEncoder,
   WIDTH,
   WORDS,
+  WORKER,
   type TinyModel,
 } from "./tiny-models.js";
 
@@ -125,6 +127,8 @@ describe("an embedding model", () => {
       { batch: 3, length: 24 },
       { output: "token_embeddings", flat: true },
       { external: true },
+      { int32: true },
+      { int32: true, batch: 2, length: 24 },
     ];
     for (const shape of shapes) {
       const encoder = await tinyEncoder(shape);
@@ -139,6 +143,48 @@ describe("an embedding model", () => {
     expect((await tinyEncoder({ batch: 3, length: 24 })).info.maxLength).toBe(
       24,
     );
+  });
+
+  it("reads float16, as vectors of tokens, pooled, and as logits", async () => {
+    const close = (got: Iterable<number>, expected: readonly number[]): void =>
+      [...got].forEach((value, i) =>
+        expect(Math.abs(value - (expected[i] ?? NaN))).toBeLessThan(2e-3),
+      );
+    for (const int32 of [false, true]) {
+      const shape = { half: true, int32, external: true };
+      const encoder = await tinyEncoder({
+        ...shape,
+        modelFile: "model_fp16.onnx",
+      });
+      const vectors = await encoder.run(await encoded(encoder, TEXTS, null));
+      vectors.forEach((vector, i) => {
+        expect(vector).toHaveLength(WIDTH);
+        close(vector, meanOf(hiddenOf(idsOf(TEXTS[i] ?? ""))));
+      });
+      const scorer = await tinyEncoder({ ...shape, kind: "cross-encoder" });
+      const pairs = await scorer.tokenizer.encodePairs(["a cat"], TEXTS, null);
+      const logits = await scorer.run(pairs);
+      logits.forEach((logit, i) =>
+        close(logit, [logitOf("a cat", TEXTS[i] ?? "")]),
+      );
+    }
+  });
+
+  it("gives the same in any batch where the graph rounds by a batch's range", async () => {
+    const encoder = await tinyEncoder({ dynamic: true });
+    const inputs = await encoded(encoder, TEXTS, null);
+    const together = await encoder.run(inputs);
+    expect(encoder.numBatches).toBe(TEXTS.length);
+    for (const [i, one] of inputs.entries()) {
+      const [alone = []] = await encoder.run([one]);
+      expect([...(together[i] ?? [])]).toEqual([...alone]);
+      const exact = meanOf(hiddenOf([...one.ids]));
+      const error = Math.max(
+        ...[...alone].map((v, j) => Math.abs(v - (exact[j] ?? 0))),
+      );
+      expect(error).toBeLessThan(0.05);
+      expect(error).toBeGreaterThan(0);
+    }
   });
 
   it("tells positions apart where the graph asks for them", async () => {
@@ -345,6 +391,77 @@ describe("chooseBatch", () => {
     expect(chooseBatch([4, 5, 4, 3, 4], equal)).toEqual([0, 2, 4]);
     const fixed = { ...limits, fixedLength: 20 };
     expect(chooseBatch([4, 5, 4, 3], fixed)).toHaveLength(2);
+  });
+});
+
+describe("one graph of several", () => {
+  const directory = tinyDirectory(
+    { files: MEAN_MODULES },
+    [{ modelFile: "model_fp16.onnx", half: true }, { modelFile: "a.onnx" }].map(
+      (other, i) => ({ ...other, flat: i === 1 }),
+    ),
+  );
+  const load = async (modelFile?: string): Promise<string> => {
+    const encoder = await Encoder.load(directory, {
+      workerUrl: WORKER,
+      threads: 1,
+      ...(modelFile !== undefined && { modelFile }),
+    });
+    await encoder.close();
+    return path.relative(directory, encoder.info.modelFile);
+  };
+
+  it("is found by its name, with its folder or without", async () => {
+    expect(await load()).toBe("onnx/model.onnx");
+    expect(await load("model_fp16.onnx")).toBe("onnx/model_fp16.onnx");
+    expect(await load("onnx/model_fp16.onnx")).toBe("onnx/model_fp16.onnx");
+    expect(await load("a.onnx")).toBe("a.onnx");
+  });
+
+  it("is refused with a list of what is there", async () => {
+    await expect(load("model_q4.onnx")).rejects.toMatchObject({
+      code: "invalid_model",
+      message: expect.stringContaining(
+        "expected onnx/model_q4.onnx or model_q4.onnx, got a.onnx, onnx/model.onnx, onnx/model_fp16.onnx",
+      ) as string,
+    });
+    for (const name of ["fp16", "", "../model.onnx", "/a.onnx", "a/b/c.onnx"])
+      await expect(load(name)).rejects.toMatchObject({
+        code: "invalid_config",
+        param: "embedding-model-file",
+      });
+  });
+
+  it("says what is missing beside it", async () => {
+    const broken = tinyDirectory({ external: true });
+    rmSync(path.join(broken, "onnx/model.onnx_data"));
+    await expect(
+      Encoder.load(broken, { workerUrl: WORKER }),
+    ).rejects.toMatchObject({
+      code: "invalid_model",
+      message: expect.stringContaining("model.onnx_data") as string,
+    });
+  });
+});
+
+describe("widen", () => {
+  it("has every kind of half-precision number", () => {
+    const cases: [number, number][] = [
+      [0x0000, 0],
+      [0x8000, -0],
+      [0x3c00, 1],
+      [0xc000, -2],
+      [0x3555, 0.333251953125],
+      [0x7bff, 65504],
+      [0x0400, 2 ** -14],
+      [0x0001, 2 ** -24],
+      [0x83ff, -1023 * 2 ** -24],
+      [0x7c00, Infinity],
+      [0xfc00, -Infinity],
+      [0x7e00, NaN],
+    ];
+    const bits = Uint16Array.from(cases, ([half]) => half);
+    expect([...widen(bits)]).toEqual(cases.map(([, value]) => value));
   });
 });
 

@@ -37,6 +37,7 @@ const message = (...fields: Buffer[]): Buffer => Buffer.concat(fields);
 export const FLOAT = 1;
 export const INT32 = 6;
 export const INT64 = 7;
+export const FLOAT16 = 10;
 
 /** A number is fixed, a name is free. */
 export type Dim = number | string;
@@ -51,6 +52,8 @@ export interface Node {
   op: string;
   inputs: readonly string[];
   output: string;
+  /** Outputs after the first. */
+  others?: readonly string[];
   /** A whole number is an INT, a list INTS, anything else a FLOAT. */
   attributes?: Readonly<Record<string, number | readonly number[]>>;
 }
@@ -113,10 +116,11 @@ export function writeOnnx(graph: Graph): { model: Buffer; data: Buffer } {
   return { model, data: Buffer.concat(outside) };
 }
 
-function encodeNode({ op, inputs, output, attributes = {} }: Node): Buffer {
+function encodeNode(node: Node): Buffer {
+  const { op, inputs, output, others = [], attributes = {} } = node;
   return message(
     ...inputs.map((name) => bytes(1, name)),
-    bytes(2, output),
+    ...[output, ...others].map((name) => bytes(2, name)),
     bytes(3, output),
     bytes(4, op),
     ...Object.entries(attributes).map(([name, value]) =>

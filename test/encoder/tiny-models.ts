@@ -13,6 +13,8 @@ import { afterAll } from "vitest";
 import { Encoder, type EncoderOptions } from "../../src/encoder/encoder.js";
 import {
   FLOAT,
+  FLOAT16,
+  INT32,
   INT64,
   writeOnnx,
   type Dim,
@@ -51,6 +53,14 @@ export interface TinyModel {
   length?: Dim;
   /** The floats in a file of their own. */
   external?: boolean;
+  /** Inputs are int32. */
+  int32?: boolean;
+  /** The output is float16. */
+  half?: boolean;
+  /** The tokens' vectors are rounded to 256 steps of their range over the batch, as dynamic quantization does. */
+  dynamic?: boolean;
+  /** Instead of model.onnx. */
+  modelFile?: string;
   /** More files, by path. */
   files?: Readonly<Record<string, unknown>>;
   config?: object;
@@ -76,11 +86,12 @@ const P = numbers(64 * WIDTH, 5);
 function graphOf(tiny: TinyModel): Graph {
   const { kind = "embedding", mask = true, typeIds = true } = tiny;
   const { batch = "batch", length = "sequence", positions = false } = tiny;
+  const { half = false, dynamic = false, int32 = false } = tiny;
   const scorer = kind === "cross-encoder";
   const output = tiny.output ?? (scorer ? "logits" : "last_hidden_state");
   const input = (name: string) => ({
     name,
-    type: INT64,
+    type: int32 ? INT32 : INT64,
     shape: [batch, length],
   });
   const masked: Node[] = [
@@ -95,6 +106,16 @@ function graphOf(tiny: TinyModel): Graph {
     { op: "Unsqueeze", inputs: ["m1", "axis1"], output: "m2" },
     { op: "Add", inputs: ["s1", "m2"], output: "s2" },
   ];
+  const rounded: Node[] = [
+    {
+      op: "DynamicQuantizeLinear",
+      inputs: ["x2"],
+      output: "q",
+      others: ["step", "middle"],
+    },
+    { op: "DequantizeLinear", inputs: ["q", "step", "middle"], output: "x" },
+  ];
+  const result = half ? "wide" : output;
   const nodes: Node[] = [
     { op: "Gather", inputs: ["E", "input_ids"], output: "x0" },
     typeIds
@@ -104,7 +125,8 @@ function graphOf(tiny: TinyModel): Graph {
     positions
       ? { op: "Gather", inputs: ["P", "position_ids"], output: "p" }
       : { op: "Mul", inputs: ["x0", "zero"], output: "p" },
-    { op: "Add", inputs: ["x1", "p"], output: "x" },
+    { op: "Add", inputs: ["x1", "p"], output: dynamic ? "x2" : "x" },
+    ...(dynamic ? rounded : []),
     {
       op: "Transpose",
       inputs: ["x"],
@@ -123,7 +145,7 @@ function graphOf(tiny: TinyModel): Graph {
     { op: "MatMul", inputs: ["w", "x"], output: "y" },
     { op: "MatMul", inputs: ["y", "W"], output: "yw" },
     { op: "Add", inputs: ["x", "yw"], output: "z" },
-    { op: "Tanh", inputs: ["z"], output: scorer ? "hidden" : output },
+    { op: "Tanh", inputs: ["z"], output: scorer ? "hidden" : result },
   ];
   if (scorer)
     nodes.push(
@@ -134,8 +156,15 @@ function graphOf(tiny: TinyModel): Graph {
         attributes: { axis: 1 },
       },
       { op: "Squeeze", inputs: ["h", "axis1"], output: "h1" },
-      { op: "MatMul", inputs: ["h1", "C"], output },
+      { op: "MatMul", inputs: ["h1", "C"], output: result },
     );
+  if (half)
+    nodes.push({
+      op: "Cast",
+      inputs: ["wide"],
+      output,
+      attributes: { to: FLOAT16 },
+    });
   const float = (dims: number[], data: Float32Array) => ({ dims, data });
   const one = (value: number) => float([1], Float32Array.of(value));
   return {
@@ -148,7 +177,7 @@ function graphOf(tiny: TinyModel): Graph {
     outputs: [
       {
         name: output,
-        type: FLOAT,
+        type: half ? FLOAT16 : FLOAT,
         shape: scorer ? [batch, 1] : [batch, length, WIDTH],
       },
     ],
@@ -165,9 +194,11 @@ function graphOf(tiny: TinyModel): Graph {
       scale: one(1 / Math.sqrt(WIDTH)),
     },
     integers: { axis1: [1], first: [0] },
-    ...(tiny.external === true && { externalData: "model.onnx_data" }),
+    ...(tiny.external === true && { externalData: `${fileOf(tiny)}_data` }),
   };
 }
+
+const fileOf = ({ modelFile = "model.onnx" }: TinyModel): string => modelFile;
 
 const folders: string[] = [];
 const encoders: Encoder[] = [];
@@ -212,17 +243,25 @@ export function tinyFiles(tiny: TinyModel = {}): Record<string, Buffer> {
       Buffer.from(JSON.stringify(value)),
     ]),
   );
-  files[`${folder}model.onnx`] = model;
-  if (tiny.external === true) files[`${folder}model.onnx_data`] = data;
+  const file = `${folder}${fileOf(tiny)}`;
+  files[file] = model;
+  if (tiny.external === true) files[`${file}_data`] = data;
   return files;
 }
 
-/** A directory with the model, removed after the tests of the file. */
-export function tinyDirectory(tiny: TinyModel = {}): string {
+/** A directory with the model, and other graphs of it, removed after the tests of the file. */
+export function tinyDirectory(
+  tiny: TinyModel = {},
+  others: readonly TinyModel[] = [],
+): string {
   const root = mkdtempSync(path.join(os.tmpdir(), "octavo-encoder-"));
   folders.push(root);
   const directory = path.join(root, "tiny-encoder");
-  for (const [name, bytes] of Object.entries(tinyFiles(tiny))) {
+  const all = Object.assign({}, ...[...others, tiny].map(tinyFiles)) as Record<
+    string,
+    Buffer
+  >;
+  for (const [name, bytes] of Object.entries(all)) {
     const file = path.join(directory, name);
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, bytes);
@@ -237,6 +276,7 @@ export async function tinyEncoder(
 ): Promise<Encoder> {
   const encoder = await Encoder.load(tinyDirectory(tiny), {
     threads: 1,
+    modelFile: fileOf(tiny),
     workerUrl: WORKER,
     ...options,
   });
