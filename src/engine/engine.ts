@@ -1,32 +1,24 @@
 import { ScheduledBatch } from "../core/batch.js";
-import { now } from "../core/config.js";
 import type { EngineConfig } from "../core/config.js";
 import { assert, OctavoError } from "../core/errors.js";
-import { TokenEvents } from "../core/events.js";
 import type { MaskSource } from "../core/constraint.js";
 import { FinishReason } from "../core/request.js";
 import type { Request } from "../core/request.js";
-import type { Sequence } from "../core/sequence.js";
+import { RestartBudget } from "../core/restart-budget.js";
 import type { BlockHash } from "../kv/prefix-cache.js";
 import type { ChannelSizes } from "../grammar/channel.js";
 import { MaskClient } from "../grammar/mask-client.js";
 import type { ModelRunner, StepOutput } from "../runner/runner.js";
 import { Timing } from "../runner/step-arena.js";
 import { Scheduler } from "../scheduler/scheduler.js";
-import type { SchedulerReport } from "../scheduler/scheduler-config.js";
 import type { Drafter } from "../spec/drafter.js";
 import { Pace } from "../spec/pace.js";
 import type { Speculator } from "../spec/speculator.js";
 import { Constraints } from "./constraints.js";
-import type {
-  AdmittedRequest,
-  FinishedChoice,
-  PreemptedChoice,
-} from "./messages.js";
-import { RestartBudget } from "../core/restart-budget.js";
 import { kindOf, makeSpeculator, onlyDecodes } from "./speculation.js";
-import { emptyStats } from "./stats.js";
 import type { EngineStats, RunnerHealth } from "./stats.js";
+import { StepReport } from "./step-report.js";
+import type { StepResult } from "./step-report.js";
 
 export interface EngineOptions {
   /** When every layer of the model is windowed: tokens that a position sees, itself included. */
@@ -46,15 +38,6 @@ export interface EngineOptions {
   hash?: BlockHash;
 }
 
-/** What a step brought; reused by the next one. */
-export interface StepResult {
-  readonly events: TokenEvents;
-  readonly finished: FinishedChoice[];
-  readonly admitted: AdmittedRequest[];
-  readonly preempted: PreemptedChoice[];
-  readonly stats: EngineStats;
-}
-
 /**
  * Schedules, steps and books; synchronous, without threads and promises. Two loops that give the same output:
  *
@@ -72,14 +55,7 @@ export interface StepResult {
  */
 export class Engine {
   readonly scheduler: Scheduler;
-  private readonly report: SchedulerReport = {
-    events: new TokenEvents(),
-    finished: [],
-    finishReasons: [],
-    admitted: [],
-    preempted: [],
-  };
-  private readonly result: StepResult;
+  private readonly report: StepReport;
   private readonly batches: [ScheduledBatch, ScheduledBatch];
   private readonly grammars = new MaskClient();
   private readonly constraints: Constraints;
@@ -89,8 +65,6 @@ export class Engine {
   private readonly pace = new Pace();
   private readonly reopen: (() => ModelRunner) | null;
   private readonly restarts: RestartBudget;
-  /** The report has been returned by a step: to be cleared before more is added. */
-  private delivered = false;
 
   /** Throws invalid_config when the KV cache can't hold one sequence of the model's length. */
   constructor(
@@ -109,6 +83,7 @@ export class Engine {
     options: EngineOptions = {},
   ) {
     const { limits } = currentRunner;
+    this.report = new StepReport(limits.numBlocks);
     this.scheduler = new Scheduler(
       {
         blockSize: config.blockSize,
@@ -150,13 +125,6 @@ export class Engine {
       new ScheduledBatch(limits.maxNumSeqs),
       new ScheduledBatch(limits.maxNumSeqs),
     ];
-    this.result = {
-      events: this.report.events,
-      finished: [],
-      admitted: [],
-      preempted: [],
-      stats: emptyStats(limits.numBlocks),
-    };
   }
 
   /** The one that computes now; another one after a restart. */
@@ -169,7 +137,7 @@ export class Engine {
     return (
       !this.scheduler.hasUnfinished &&
       !this.pending &&
-      !this.hasSomethingToTell &&
+      !this.report.hasNews &&
       !this.health.restarting
     );
   }
@@ -194,7 +162,7 @@ export class Engine {
 
   /** Ends choices (-1: all) of a request before the next step; what is under way for them is dropped. */
   abort(handle: number, choice: number, reason: "abort" | "stop"): void {
-    this.clearDelivered();
+    this.report.clearDelivered();
     this.scheduler.abort(handle, choice, FinishReason[reason]);
   }
 
@@ -207,8 +175,8 @@ export class Engine {
    * ends every request with an error (told by the next call) and is thrown on.
    */
   step(): StepResult | null {
-    this.clearDelivered();
-    const { stats } = this.result;
+    this.report.clearDelivered();
+    const { stats } = this;
     stats.iterationTokens = 0;
     try {
       if (this.health.restarting) {
@@ -222,7 +190,7 @@ export class Engine {
       this.loseRunner(error);
       return this.deliver();
     }
-    if (stats.iterationTokens === 0 && !this.hasSomethingToTell) return null;
+    if (stats.iterationTokens === 0 && !this.report.hasNews) return null;
     return this.deliver();
   }
 
@@ -238,7 +206,7 @@ export class Engine {
   }
 
   private computeStep(): void {
-    const { stepSeconds } = this.result.stats;
+    const { stepSeconds } = this.stats;
     stepSeconds.draft = 0;
     stepSeconds.schedule = stepSeconds.pack = stepSeconds.launch = 0;
     const wasAhead = this.pending !== null;
@@ -256,10 +224,10 @@ export class Engine {
     const output = this.currentRunner.collect();
     const updating = performance.now();
     this.pending = ahead;
-    this.result.stats.iterationTokens = this.scheduler.update(current, output);
+    this.stats.iterationTokens = this.scheduler.update(current, output);
     if (ahead) this.constraints.begin(ahead);
     this.noteTimes(output, collecting, updating);
-    this.result.stats.numSteps++;
+    this.stats.numSteps++;
     if (ahead) this.lookAhead();
     this.notePace(current, wasAhead);
   }
@@ -275,7 +243,7 @@ export class Engine {
     if (!this.speculator) return this.launchNext(batch, true);
     const start = performance.now();
     this.speculator.propose(this.scheduler.runningSequences);
-    this.result.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
+    this.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
     return this.launchNext(batch, true);
   }
 
@@ -283,7 +251,7 @@ export class Engine {
     if (!this.speculator) return;
     const start = performance.now();
     this.speculator.lookAhead(this.scheduler.runningSequences);
-    this.result.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
+    this.stats.stepSeconds.draft += (performance.now() - start) / 1e3;
   }
 
   /** Gives a batch that waits for masks what it waits for. A sequence that can't go on ends with an error. */
@@ -303,7 +271,7 @@ export class Engine {
     batch: ScheduledBatch,
     isFirst = false,
   ): ScheduledBatch | null {
-    const { stepSeconds } = this.result.stats;
+    const { stepSeconds } = this.stats;
     const start = performance.now();
     this.scheduler.schedule(batch, isFirst && this.speculator !== null);
     const scheduled = performance.now();
@@ -324,14 +292,18 @@ export class Engine {
     collecting: number,
     updating: number,
   ): void {
-    const { stepSeconds } = this.result.stats;
+    const { stepSeconds } = this.stats;
     stepSeconds.device = (output.timings[Timing.total] ?? 0) / 1e6;
     stepSeconds.collect = (updating - collecting) / 1e3;
     stepSeconds.update = (performance.now() - updating) / 1e3;
   }
 
+  private get stats(): EngineStats {
+    return this.report.result.stats;
+  }
+
   private get health(): RunnerHealth {
-    return this.result.stats.runner;
+    return this.stats.runner;
   }
 
   private isReplaceable(error: unknown): error is OctavoError {
@@ -373,76 +345,12 @@ export class Engine {
     return new OctavoError("internal_error", message, null, { cause: error });
   }
 
-  private get hasSomethingToTell(): boolean {
-    if (this.delivered) return false;
-    const { events, finished, admitted, preempted } = this.report;
-    return (
-      events.count + finished.length + admitted.length + preempted.length > 0
-    );
-  }
-
-  private clearDelivered(): void {
-    if (!this.delivered) return;
-    this.delivered = false;
-    this.report.events.clear();
-    this.report.finished.length = 0;
-    this.report.finishReasons.length = 0;
-    this.report.admitted.length = 0;
-    this.report.preempted.length = 0;
-    this.result.finished.length = 0;
-    this.result.admitted.length = 0;
-    this.result.preempted.length = 0;
-  }
-
   private deliver(): StepResult {
-    const { finished, finishReasons, admitted, preempted } = this.report;
-    for (const sequence of finished) {
+    for (const sequence of this.report.finished) {
       this.constraints.release(sequence);
       this.speculator?.release(sequence);
     }
-    for (let i = 0; i < finished.length; i++)
-      this.result.finished.push(
-        describeFinished(
-          finished[i] as Sequence,
-          finishReasons[i] as FinishReason,
-        ),
-      );
-    for (const sequence of admitted)
-      this.result.admitted.push({
-        handle: sequence.request.handle,
-        numCachedTokens: sequence.numCachedTokens,
-        missReason: sequence.prefixMiss,
-        scheduledTime: sequence.firstScheduledTime,
-      });
-    for (const { request, choice } of preempted)
-      this.result.preempted.push({
-        handle: request.handle,
-        choice,
-        time: now(),
-      });
-    this.fillStats();
-    this.delivered = true;
-    return this.result;
-  }
-
-  private fillStats(): void {
-    const { stats } = this.result;
-    const { kv, admission } = this.scheduler;
-    stats.numRunning = this.scheduler.numRunning;
-    stats.numWaitingDeferred = this.scheduler.numDeferred;
-    stats.numWaiting = this.scheduler.numQueued + stats.numWaitingDeferred;
-    stats.kvCacheUsage = kv.usage;
-    stats.numFreeBlocks = kv.numFreeBlocks;
-    stats.numCachedFreeBlocks = kv.numCachedFreeBlocks;
-    stats.numPreemptions = this.scheduler.numPreemptions;
-    stats.prefixCacheQueries = admission.prefixQueries;
-    stats.prefixCacheHits = admission.prefixHits;
-    stats.prefixCacheMisses.cold = admission.prefixMisses.cold;
-    stats.prefixCacheMisses.evicted = admission.prefixMisses.evicted;
-    stats.prefixCacheMisses.salt = admission.prefixMisses.salt;
-    stats.prefixCacheMisses.tooShort = admission.prefixMisses.tooShort;
-    stats.speculation = this.speculator?.stats ?? null;
-    stats.time = now();
+    return this.report.deliver(this.scheduler, this.speculator?.stats ?? null);
   }
 
   /** Tells the speculator what the step took, where it can be compared with others. */
@@ -458,21 +366,4 @@ export class Engine {
 function givenUp(error: OctavoError): OctavoError {
   const message = `The device failed for the third time within a minute: ${error.message}`;
   return new OctavoError("device_error", message, null, { cause: error });
-}
-
-function describeFinished(
-  sequence: Sequence,
-  finish: FinishReason,
-): FinishedChoice {
-  return {
-    handle: sequence.request.handle,
-    choice: sequence.choice,
-    finish,
-    numOutputTokens: sequence.numOutputTokens,
-    numComputedPromptTokens: sequence.numPromptTokensComputed,
-    numPreemptions: sequence.numPreemptions,
-    firstScheduledTime: sequence.firstScheduledTime,
-    firstTokenTime: sequence.firstTokenTime,
-    lastTokenTime: sequence.lastTokenTime,
-  };
 }

@@ -1,7 +1,8 @@
 import type { MissReason, Sequence } from "../core/sequence.js";
-import { needsPromptRows } from "./booking.js";
 import type { KVCacheManager } from "../kv/kv-cache-manager.js";
 import type { RequestGroup } from "./request-group.js";
+import { needsPromptRows } from "./step-rows.js";
+import type { UnfinishedRequests } from "./unfinished-requests.js";
 
 /**
  * Whether a waiting sequence may run now: the blocks for all of its known tokens must be free, beyond those that
@@ -25,7 +26,7 @@ export class Admission {
 
   constructor(
     private readonly kv: KVCacheManager,
-    private readonly groups: Map<number, RequestGroup>,
+    private readonly requests: UnfinishedRequests,
   ) {}
 
   /**
@@ -55,7 +56,7 @@ export class Admission {
 
   /** Counts an admitted sequence; true when it is the first of its request. */
   noteAdmitted(sequence: Sequence): boolean {
-    const group = this.groupOf(sequence);
+    const group = this.requests.groupOf(sequence);
     if (sequence.numCachedTokens < 0)
       sequence.numCachedTokens = sequence.numComputedTokens;
     group.noteAdmitted();
@@ -74,14 +75,14 @@ export class Admission {
   /** Gives back the blocks held for siblings of the youngest such request; false when there are none. */
   dropHeldBlocks(): boolean {
     let youngest: RequestGroup | null = null;
-    for (const group of this.groups.values()) if (group.held) youngest = group;
+    for (const group of this.requests.all()) if (group.held) youngest = group;
     youngest?.dropHeld();
     return youngest !== null;
   }
 
   /** Returns the number of tokens whose blocks it took. */
   private takeKnownPrefix(sequence: Sequence): number {
-    const { held } = this.groupOf(sequence);
+    const { held } = this.requests.groupOf(sequence);
     const matched = this.bypassesCache(sequence) ? 0 : this.kv.match(sequence);
     if (!held || matched >= held.length * this.kv.blockSize) return matched;
     this.kv.release(sequence);
@@ -92,10 +93,9 @@ export class Admission {
   private bypassesCache(sequence: Sequence): boolean {
     const { bypassPrefixCache, params } = sequence.request;
     if (bypassPrefixCache || needsPromptRows(sequence)) return true;
-    return params.promptLogprobs !== null && !this.groupOf(sequence).admitted;
-  }
-
-  private groupOf(sequence: Sequence): RequestGroup {
-    return this.groups.get(sequence.request.handle) as RequestGroup;
+    return (
+      params.promptLogprobs !== null &&
+      !this.requests.groupOf(sequence).admitted
+    );
   }
 }

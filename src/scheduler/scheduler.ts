@@ -1,30 +1,24 @@
 import type { ScheduledBatch } from "../core/batch.js";
 import { now } from "../core/config.js";
-import { assert, OctavoError } from "../core/errors.js";
-import { EventKind } from "../core/events.js";
+import { assert } from "../core/errors.js";
 import { FinishReason } from "../core/request.js";
 import type { Request } from "../core/request.js";
-import { NO_DRAFTS, SequenceStatus } from "../core/sequence.js";
+import { SequenceStatus } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import { blockTableOf } from "../kv/block-table.js";
 import type { BlockTable } from "../kv/block-table.js";
 import { KVCacheManager } from "../kv/kv-cache-manager.js";
 import { Admission } from "./admission.js";
-import {
-  bookPromptLogprobs,
-  firstPromptRow,
-  needsPromptRows,
-  notePromptComputed,
-  pushToken,
-} from "./booking.js";
-import type { SampledRows, StepRows } from "./booking.js";
+import { Booking } from "./booking.js";
 import { checkCapacity, checkRequest, checkSequence } from "./checks.js";
 import { addDrafts } from "./drafts.js";
 import { RunningList } from "./running-list.js";
-import { RequestGroup } from "./request-group.js";
-import { countAccepted } from "../spec/verifier.js";
-import { finishReasonOf, reachesLength } from "./stop.js";
+import type { RequestGroup } from "./request-group.js";
 import type { SchedulerConfig, SchedulerReport } from "./scheduler-config.js";
+import { firstPromptRow, needsPromptRows } from "./step-rows.js";
+import type { StepRows } from "./step-rows.js";
+import { reachesLength } from "./stop.js";
+import { UnfinishedRequests } from "./unfinished-requests.js";
 import { WaitingQueue } from "./waiting-queue.js";
 
 /** A request is given up with this failure of the runner under it. */
@@ -48,14 +42,12 @@ export class Scheduler {
   readonly admission: Admission;
   private readonly running: RunningList;
   private readonly waiting: WaitingQueue;
-  private readonly groups = new Map<number, RequestGroup>();
-  private numUnfinished = 0;
-  private nextArrivalOrder = 0;
+  private readonly requests: UnfinishedRequests;
+  private readonly booking: Booking;
   /** [maxNumSeqs] by slot: sample row of the last launch that makes the token in flight. */
   private readonly inFlightRow: Int32Array;
-  private readonly rows: SampledRows = { first: 0, count: 0, firstPosition: 0 };
 
-  /** Throws invalid_config when a sequence of maxModelLen tokens, or a step of decodes, does not fit. */
+  /** Throws invalid_config when a sequence of maxModelLen tokens does not fit into the KV cache. */
   constructor(
     private readonly config: SchedulerConfig,
     private readonly report: SchedulerReport,
@@ -65,11 +57,20 @@ export class Scheduler {
     this.waiting = new WaitingQueue(config.schedulingPolicy);
     this.inFlightRow = new Int32Array(config.maxNumSeqs);
     this.running = new RunningList(config.maxNumSeqs, config.schedulingPolicy);
-    this.admission = new Admission(this.kv, this.groups);
+    const { kv, running, waiting } = this;
+    this.requests = new UnfinishedRequests(kv, running, waiting, report);
+    this.booking = new Booking(
+      config.maxModelLen,
+      kv,
+      this.requests,
+      waiting,
+      report,
+    );
+    this.admission = new Admission(kv, this.requests);
   }
 
   get hasUnfinished(): boolean {
-    return this.numUnfinished > 0;
+    return this.requests.numChoices > 0;
   }
 
   /** In order of rank; changed by the next call. */
@@ -89,42 +90,33 @@ export class Scheduler {
 
   /** Choices that wait for a sibling to compute their prompt. */
   get numDeferred(): number {
-    return this.numUnfinished - this.running.length - this.waiting.length;
+    return this.requests.numChoices - this.running.length - this.waiting.length;
   }
 
   /** Throws context_length_exceeded when no token could follow the prompt, invalid_request for a handle in use. */
   add(request: Request): void {
     checkRequest(request, this.config.maxModelLen);
-    if (this.groups.has(request.handle))
-      throw new OctavoError(
-        "invalid_request",
-        `handle ${request.handle} names a request that is not finished`,
-      );
-    const group = new RequestGroup(request, this.nextArrivalOrder, this.kv);
-    this.nextArrivalOrder += request.n;
-    this.numUnfinished += request.n;
-    this.groups.set(request.handle, group);
-    for (const sequence of group.ready) this.waiting.push(sequence);
+    this.requests.add(request);
   }
 
   /** Ends a choice (-1: all) that is not finished; its blocks are free at once. Unknown ones are ignored. */
   abort(handle: number, choice: number, reason: FinishReason): void {
-    const group = this.groups.get(handle);
+    const group = this.requests.get(handle);
     if (!group) return;
     // Siblings from the last to the first: none becomes the leader only to end as well.
     for (let i = group.sequences.length - 1; i >= 0; i--) {
       const sequence = group.sequences[i] as Sequence;
       if (choice >= 0 && choice !== i) continue;
       if (sequence.status !== SequenceStatus.finished)
-        this.finishWithoutToken(sequence, reason);
+        this.requests.finishWithoutToken(sequence, reason);
     }
     this.running.dropFinished();
   }
 
   /** Ends everything, after a failure of the runner. */
   abortAll(reason: FinishReason): void {
-    for (const handle of [...this.groups.keys()])
-      this.abort(handle, -1, reason);
+    for (const { request } of [...this.requests.all()])
+      this.abort(request.handle, -1, reason);
   }
 
   /**
@@ -136,14 +128,14 @@ export class Scheduler {
   replay(lost: readonly ScheduledBatch[]): number {
     const replayed = new Set<RequestGroup>();
     for (let i = 0; i < this.running.length; i++)
-      replayed.add(this.groupOf(this.running.at(i)));
+      replayed.add(this.requests.groupOf(this.running.at(i)));
     const failed = this.groupsIn(lost);
     while (this.running.length > 0) {
       const sequence = this.running.popLast();
       this.kv.release(sequence);
       this.waiting.push(sequence);
     }
-    for (const group of this.groups.values()) {
+    for (const group of this.requests.all()) {
       group.dropHeld();
       for (const sequence of group.sequences) {
         sequence.numComputedTokens = 0;
@@ -193,23 +185,7 @@ export class Scheduler {
    * which they were scheduled. Returns the number of tokens that were computed for sequences still alive.
    */
   update(batch: ScheduledBatch, output: StepRows): number {
-    const time = now();
-    let row = 0;
-    let numTokens = 0;
-    for (let i = 0; i < batch.numSeqs; i++) {
-      const sequence = batch.sequence(i);
-      const samples = batch.samplesOf[i] as number;
-      const end = (batch.start[i] as number) + (batch.count[i] as number);
-      // Finished while this was under way: a garbage row.
-      if (sequence.status !== SequenceStatus.finished) {
-        numTokens += batch.count[i] as number;
-        this.rows.first = row;
-        this.rows.count = samples;
-        this.rows.firstPosition = end - samples;
-        this.book(sequence, end, batch.numDrafts[i] as number, output, time);
-      }
-      row += samples;
-    }
+    const numTokens = this.booking.book(batch, output);
     this.running.dropFinished();
     return numTokens;
   }
@@ -218,7 +194,7 @@ export class Scheduler {
   checkIntegrity(): void {
     const tables: BlockTable[] = [];
     let unfinished = 0;
-    for (const group of this.groups.values()) {
+    for (const group of this.requests.all()) {
       if (group.held) tables.push(group.held);
       for (const sequence of group.sequences) {
         if (sequence.status !== SequenceStatus.finished) unfinished++;
@@ -227,7 +203,10 @@ export class Scheduler {
       }
     }
     this.kv.checkIntegrity(tables);
-    assert(unfinished === this.numUnfinished, "unfinished choices are counted");
+    assert(
+      unfinished === this.requests.numChoices,
+      "unfinished choices are counted",
+    );
     this.running.checkIntegrity();
     assert(
       unfinished > 0 || this.kv.numFreeBlocks === this.kv.numBlocks,
@@ -365,91 +344,6 @@ export class Scheduler {
     this.inFlightRow[sequence.slot] = batch.numSamples - 1;
   }
 
-  /** One sequence's part of a batch that computed up to position `end`, whose rows are in `this.rows`. */
-  private book(
-    sequence: Sequence,
-    end: number,
-    numDrafts: number,
-    output: StepRows,
-    time: number,
-  ): void {
-    const { params } = sequence.request;
-    if (sequence.numOutputTokens === 0) notePromptComputed(sequence, end);
-    if (needsPromptRows(sequence))
-      bookPromptLogprobs(sequence, this.rows, output, this.report.events);
-    const known = end - numDrafts;
-    const generated = known === sequence.numTokens && params.maxTokens > 0;
-    let reason: FinishReason = FinishReason.none;
-    if (generated) {
-      sequence.numInFlightTokens--;
-      if (sequence.firstTokenTime === 0) sequence.firstTokenTime = time;
-      sequence.lastTokenTime = time;
-      reason = this.bookTokens(sequence, numDrafts, output);
-    }
-    // A sequence that was preempted since holds no blocks.
-    if (sequence.status === SequenceStatus.running)
-      this.commit(sequence, numDrafts > 0 ? sequence.numComputedTokens : end);
-    if (reason !== FinishReason.none) this.finish(sequence, reason);
-    else if (params.maxTokens === 0 && end >= sequence.numPromptTokens)
-      this.finishWithoutToken(sequence, FinishReason.length);
-  }
-
-  /** Appends the drafts that were right and the token after them, up to one that ends the sequence; why it ends. */
-  private bookTokens(
-    sequence: Sequence,
-    numDrafts: number,
-    output: StepRows,
-  ): FinishReason {
-    const { sampledIds } = output;
-    const { draftTokens } = sequence;
-    const first = this.rows.first + this.rows.count - 1 - numDrafts;
-    const right =
-      numDrafts > 0
-        ? countAccepted(draftTokens, numDrafts, sampledIds, first)
-        : 0;
-    let reason: FinishReason = FinishReason.none;
-    let booked = 0;
-    while (booked <= right && reason === FinishReason.none) {
-      const row = first + booked++;
-      sequence.append(sampledIds[row] as number);
-      reason = finishReasonOf(sequence, this.config.maxModelLen);
-      pushToken(sequence, reason, row, output, this.report.events);
-    }
-    if (numDrafts > 0) this.dropRefused(sequence, numDrafts, right, booked);
-    return reason;
-  }
-
-  /** Of the drafts, `right` are what was sampled, and `booked` tokens were appended. */
-  private dropRefused(
-    sequence: Sequence,
-    numDrafts: number,
-    right: number,
-    booked: number,
-  ): void {
-    const accepted = Math.min(booked, right);
-    const refused = booked > right && right < numDrafts;
-    sequence.draftTokens = NO_DRAFTS;
-    sequence.numComputedTokens = sequence.numTokens - 1;
-    this.kv.truncate(sequence, sequence.numComputedTokens);
-    this.report.verified?.(
-      sequence,
-      numDrafts,
-      accepted,
-      refused ? accepted + 1 : accepted,
-    );
-  }
-
-  private commit(sequence: Sequence, end: number): void {
-    if (sequence.request.n === 1) {
-      this.kv.commit(sequence, end, end);
-      return;
-    }
-    const group = this.groupOf(sequence);
-    this.kv.commit(sequence, end, group.lastSharedPosition(sequence, end));
-    for (const sibling of group.notePromptProgress(sequence, end))
-      this.waiting.push(sibling);
-  }
-
   /** Requests that have not ended and are computed in one of the batches. */
   private groupsIn(batches: readonly ScheduledBatch[]): Set<RequestGroup> {
     const groups = new Set<RequestGroup>();
@@ -457,44 +351,8 @@ export class Scheduler {
       for (let i = 0; i < batch.numSeqs; i++) {
         const sequence = batch.sequence(i);
         if (sequence.status !== SequenceStatus.finished)
-          groups.add(this.groupOf(sequence));
+          groups.add(this.requests.groupOf(sequence));
       }
     return groups;
-  }
-
-  private groupOf(sequence: Sequence): RequestGroup {
-    return this.groups.get(sequence.request.handle) as RequestGroup;
-  }
-
-  private finishWithoutToken(sequence: Sequence, reason: FinishReason): void {
-    const { request, choice } = sequence;
-    this.report.events.push(
-      request.handle,
-      choice,
-      EventKind.finish,
-      -1,
-      reason,
-      -1,
-    );
-    this.finish(sequence, reason);
-  }
-
-  private finish(sequence: Sequence, reason: FinishReason): void {
-    const group = this.groupOf(sequence);
-    const wasRunning = sequence.status === SequenceStatus.running;
-    const wasDeferred = group.deferred.includes(sequence);
-    this.numUnfinished--;
-    if (wasRunning) {
-      this.running.finish(sequence);
-      this.kv.release(sequence);
-    } else {
-      sequence.status = SequenceStatus.finished;
-      if (!wasDeferred) this.waiting.noteFinished();
-    }
-    const leader = group.noteFinished(sequence);
-    if (leader) this.waiting.push(leader);
-    if (group.numUnfinished === 0) this.groups.delete(sequence.request.handle);
-    this.report.finished.push(sequence);
-    this.report.finishReasons.push(reason);
   }
 }

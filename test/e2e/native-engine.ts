@@ -4,7 +4,8 @@ import type { EngineConfig } from "../../src/core/config.js";
 import { EventKind, readEvents } from "../../src/core/events.js";
 import { FINISH_REASON_NAMES, FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
-import type { Engine, StepResult } from "../../src/engine/engine.js";
+import type { Engine } from "../../src/engine/engine.js";
+import type { StepResult } from "../../src/engine/step-report.js";
 import { startEngine } from "../../src/engine/start-engine.js";
 
 /** What came of one choice: tokens and raw log-probabilities, to be compared bit for bit. */

@@ -6,7 +6,8 @@ import type { Request } from "../../src/core/request.js";
 import { NEUTRAL_SAMPLING } from "../../src/core/sampling-params.js";
 import type { SamplingParams } from "../../src/core/sampling-params.js";
 import { Engine } from "../../src/engine/engine.js";
-import type { EngineOptions, StepResult } from "../../src/engine/engine.js";
+import type { EngineOptions } from "../../src/engine/engine.js";
+import type { StepResult } from "../../src/engine/step-report.js";
 import { FaultPlan } from "../../src/runner/fault-plan.js";
 import type { Fault } from "../../src/runner/fault-plan.js";
 import {
