@@ -251,13 +251,13 @@ describe("devices", () => {
 
   it("that are unknown get an error naming the known ones", () => {
     for (const action of [
-      () => loadAddon().describeDevice("cuda", 0),
-      () => loadAddon().weightBytes("cuda", model.program),
-      () => new (loadAddon().Runner)(specOf(model, { device: "cuda" })),
+      () => loadAddon().describeDevice("tpu", 0),
+      () => loadAddon().weightBytes("tpu", model.program),
+      () => new (loadAddon().Runner)(specOf(model, { device: "tpu" })),
     ])
       expect(errorOf(action)).toEqual({
         code: "ERR_OCTAVO_ARGUMENT",
-        message: 'device: expected one of cpu, reference, got "cuda"',
+        message: 'device: expected one of cpu, reference, got "tpu"',
       });
     expect(errorOf(() => loadAddon().describeDevice("cpu", -1)).code).toBe(
       "ERR_OCTAVO_ARGUMENT",
