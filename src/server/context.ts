@@ -77,6 +77,7 @@ export function createContext(
     grammars: createGrammarPool(options),
     streams: new StreamHub(backlog),
     streamInterval: options.streamInterval ?? 1,
+    cacheBlockSize: cacheConfig.enablePrefixCaching ? engine.info.blockSize : 0,
     seeds: new SeedSource(options.seed),
     version: options.version ?? "unknown",
     livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,

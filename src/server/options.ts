@@ -87,6 +87,8 @@ export interface ServerContext {
   readonly grammars: GrammarPool;
   readonly streams: StreamHub;
   readonly streamInterval: number;
+  /** Tokens of a block of the prefix cache; 0: there is none. */
+  readonly cacheBlockSize: number;
   readonly seeds: SeedSource;
   readonly version: string;
   readonly livenessTimeoutSeconds: number;

@@ -12,6 +12,7 @@ import {
   type MessageItem,
   type OutputItem,
   type ReasoningItem,
+  type ResponseError,
   type ResponseResource,
   type ResponseStatus,
 } from "./resource.js";
@@ -76,8 +77,7 @@ export class ResponseBuilder {
   }
 
   fail(error: OctavoError, tokens: Tokens): void {
-    const { code, type, message } = errorAnswer(error).body.error;
-    this.response.error = { code: code ?? type, message };
+    this.response.error = failureOf(error);
     this.end("failed", tokens);
   }
 
@@ -96,7 +96,10 @@ export class ResponseBuilder {
     const { promptTokens, cachedTokens, completionTokens } = tokens;
     response.usage = {
       input_tokens: promptTokens,
-      input_tokens_details: { cached_tokens: cachedTokens },
+      input_tokens_details: {
+        cached_tokens: cachedTokens,
+        cache_write_tokens: this.cacheWrites(tokens),
+      },
       output_tokens: completionTokens,
       output_tokens_details: { reasoning_tokens: this.reasoningTokens },
       total_tokens: promptTokens + completionTokens,
@@ -104,6 +107,15 @@ export class ResponseBuilder {
     // Clients know no event of their own for a cancelled one: it is incomplete, and its status says why.
     const type = status === "cancelled" ? "incomplete" : status;
     this.tell(`response.${type}`, { response });
+  }
+
+  /** Nothing is known to be written before the first token is there. */
+  private cacheWrites(tokens: Tokens): number {
+    const { promptTokens, cachedTokens, completionTokens } = tokens;
+    const { cacheBlockSize } = this.turn;
+    if (cacheBlockSize === 0 || completionTokens === 0) return 0;
+    const whole = promptTokens - (promptTokens % cacheBlockSize);
+    return Math.max(0, whole - cachedTokens);
   }
 
   private tell(type: string, fields: object): void {
@@ -292,4 +304,13 @@ export class ResponseBuilder {
       ...(content_index !== undefined && { content_index }),
     };
   }
+}
+
+/** By the few codes that clients know of a response that failed. */
+function failureOf(error: OctavoError): ResponseError {
+  const { status, body } = errorAnswer(error);
+  const { message } = body.error;
+  if (status === 400) return { code: "invalid_prompt", message };
+  if (status === 429) return { code: "rate_limit_exceeded", message };
+  return { code: "server_error", message };
 }

@@ -14,8 +14,17 @@ import {
 const MAX_ITEMS = 65536;
 const ROLES = ["user", "assistant", "system", "developer"];
 
+/** What ids begin with. */
+const PREFIXES = {
+  message: "msg_",
+  function_call: "fc_",
+  function_call_output: "fco_",
+  reasoning: "rs_",
+} as const;
+
 /**
- * The items of a request's `input`, each checked and with an id.
+ * The items of a request's `input`, each checked and with an id of its own: what comes a second time, by a reference or
+ * with an id of the client's, gets a new one.
  * @param find an item of an earlier response, for item_reference
  * Errors: 400 that names the path.
  */
@@ -29,13 +38,21 @@ export function readInput(
     throw invalidField("input", "a string or a list of items", input);
   if (input.length > MAX_ITEMS)
     throw invalidField("input", `at most ${MAX_ITEMS} items`, input.length);
-  return input.map((item: unknown, i) => readItem(item, `input[${i}]`, find));
+  const ids = new Set<string>();
+  return input.map((item: unknown, i) => {
+    const read = readItem(item, `input[${i}]`, find);
+    const own = ids.has(read.id)
+      ? { ...read, id: newId(PREFIXES[read.type]) }
+      : read;
+    ids.add(own.id);
+    return own;
+  });
 }
 
 function messageOf(
   role: string,
   content: Part[],
-  id = newId("msg_"),
+  id = newId(PREFIXES.message),
   status: ItemStatus = "completed",
 ): Item {
   return { type: "message", id, status, role, content };
@@ -47,14 +64,14 @@ function readItem(
   find: (id: string) => Item | undefined,
 ): Item {
   if (!isFields(item)) throw invalidField(param, "an item", item);
-  const type = item["type"] ?? (item["role"] == null ? undefined : "message");
+  const type = typeOf(item);
   switch (type) {
     case "message":
       return readMessage(item, param);
     case "function_call":
       return {
         type: "function_call",
-        id: idOf(item, "fc_", param),
+        id: idOf(item, PREFIXES.function_call, param),
         status: statusOf(item, param),
         call_id: textOf(item, "call_id", param),
         name: textOf(item, "name", param),
@@ -63,7 +80,7 @@ function readItem(
     case "function_call_output":
       return {
         type: "function_call_output",
-        id: idOf(item, "fco_", param),
+        id: idOf(item, PREFIXES.function_call_output, param),
         status: statusOf(item, param),
         call_id: textOf(item, "call_id", param),
         output: readOutput(item["output"], `${param}.output`),
@@ -71,7 +88,7 @@ function readItem(
     case "reasoning":
       return {
         type: "reasoning",
-        id: idOf(item, "rs_", param),
+        id: idOf(item, PREFIXES.reasoning, param),
         status: statusOf(item, param),
         summary: [],
         content: readReasoning(item, param),
@@ -92,6 +109,14 @@ function readItem(
   }
 }
 
+/** Messages and references may come without one. */
+function typeOf(item: Fields): unknown {
+  if (item["type"] != null) return item["type"];
+  if (item["role"] != null) return "message";
+  const only = Object.keys(item).filter((field) => field !== "type");
+  return only.length === 1 && only[0] === "id" ? "item_reference" : undefined;
+}
+
 function readMessage(item: Fields, param: string): Item {
   const { role, content } = item;
   if (typeof role !== "string" || !ROLES.includes(role))
@@ -104,7 +129,7 @@ function readMessage(item: Fields, param: string): Item {
   return messageOf(
     role,
     parts,
-    idOf(item, "msg_", param),
+    idOf(item, PREFIXES.message, param),
     statusOf(item, param),
   );
 }

@@ -54,10 +54,19 @@ export type ResponseStatus =
 
 export interface ResponseUsage {
   readonly input_tokens: number;
-  readonly input_tokens_details: { readonly cached_tokens: number };
+  readonly input_tokens_details: {
+    readonly cached_tokens: number;
+    /** Of the others: those of whole blocks, which later prompts find. */
+    readonly cache_write_tokens: number;
+  };
   readonly output_tokens: number;
   readonly output_tokens_details: { readonly reasoning_tokens: number };
   readonly total_tokens: number;
+}
+
+export interface ResponseError {
+  readonly code: "server_error" | "rate_limit_exceeded" | "invalid_prompt";
+  readonly message: string;
 }
 
 /** A response: what was asked for, and what has come of it so far. */
@@ -68,7 +77,7 @@ export interface ResponseResource {
   readonly created_at: number;
   completed_at: number | null;
   status: ResponseStatus;
-  error: { readonly code: string; readonly message: string } | null;
+  error: ResponseError | null;
   incomplete_details: { readonly reason: "max_output_tokens" } | null;
   readonly previous_response_id: string | null;
   readonly output: OutputItem[];

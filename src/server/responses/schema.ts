@@ -17,6 +17,7 @@ import {
   type ToolUse,
 } from "../tools.js";
 import type { Dialect } from "../../text/turn/dialect.js";
+import { refuseUnbuilt } from "../unsupported.js";
 
 const tokenId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
 
@@ -49,7 +50,10 @@ export const ResponsesSchema = Type.Object({
   stream_options: object(),
   user: string(4096),
   safety_identifier: string(4096),
+  // Hints to caches and queues that are not here.
   prompt_cache_key: string(4096),
+  prompt_cache_options: object(),
+  prompt_cache_retention: string(),
   service_tier: string(),
   // Beyond OpenAI's API, as on the other routes.
   top_k: integer({ minimum: -1, maximum: 0x7fffffff }),
@@ -58,6 +62,10 @@ export const ResponsesSchema = Type.Object({
   seed: integer({ minimum: -(2 ** 63), maximum: 2 ** 64 - 2048 }),
   stop: Type.Optional(Type.Unknown()),
   stop_token_ids: list<number>(tokenId, { maxItems: 128 }),
+  include_stop_str_in_output: boolean(),
+  skip_special_tokens: boolean(),
+  spaces_between_special_tokens: boolean(),
+  thinking_token_budget: integer({ minimum: 0, maximum: 0x7fffffff }),
   ignore_eos: boolean(),
   min_tokens: integer({ minimum: 0, maximum: 0x7fffffff }),
   logit_bias: object(),
@@ -73,7 +81,7 @@ export const ResponsesSchema = Type.Object({
 });
 export type ResponsesBody = Static<typeof ResponsesSchema>;
 
-/** Fields that would change the answer and are not built, the values of them that would not, and what to say. */
+/** Fields that would change the answer and are not built here, the values of them that would not, and what to say. */
 const UNBUILT: readonly [field: string, harmless: unknown[], why: string][] = [
   ["background", [false], "answers in the background are not built"],
   ["conversation", [], "conversations are not built; use previous_response_id"],
@@ -81,19 +89,31 @@ const UNBUILT: readonly [field: string, harmless: unknown[], why: string][] = [
   ["context_management", [], "compaction is not built"],
   ["moderation", [], "moderation is not built"],
   ["generate", [true], "only true is built"],
+  // Of the other routes.
   ["n", [1], "a response has one answer"],
+  ["best_of", [1], "a response has one answer"],
   ["messages", [], "this route takes input"],
   ["max_tokens", [], "use max_output_tokens"],
   ["max_completion_tokens", [], "use max_output_tokens"],
   ["response_format", [], "use text.format"],
   ["structured_outputs", [], "use text.format"],
   ["guided_json", [], "use text.format"],
+  ["guided_json_object", [false], "use text.format"],
   ["guided_regex", [], "not built on this route"],
   ["guided_choice", [], "not built on this route"],
   ["guided_grammar", [], "not built on this route"],
   ["logprobs", [false], 'use include: ["message.output_text.logprobs"]'],
-  ["lora", [], "adapters are not built yet"],
-  ["lora_request", [], "adapters are not built yet"],
+  ["prompt_logprobs", [], "not built on this route"],
+  ["reasoning_effort", [], "use reasoning.effort"],
+  ["include_reasoning", [true], "reasoning is an item of its own: skip it"],
+  ["truncate_prompt_tokens", [], "use truncation"],
+  ["echo", [false], "not built on this route"],
+  ["return_token_ids", [false], "not built on this route"],
+  ["documents", [], "not built on this route"],
+  ["chat_template", [], "not built on this route"],
+  ["add_generation_prompt", [true], "not built on this route"],
+  ["continue_final_message", [false], "not built on this route"],
+  ["add_special_tokens", [false], "not built on this route"],
 ];
 
 export const LOGPROBS = "message.output_text.logprobs";
@@ -117,6 +137,7 @@ const MAX_METADATA = 16;
 
 /** Errors: 400 for the first field that asks for what is not built, or that has a wrong value. */
 export function checkFields(body: ResponsesBody): void {
+  refuseUnbuilt(body);
   for (const [field, harmless, why] of UNBUILT) {
     const value = (body as Fields)[field];
     const empty = Array.isArray(value) && value.length === 0;

@@ -48,6 +48,8 @@ export interface PreparedTurn {
   /** Alternatives per token of the log-probabilities; null: none are wanted. */
   readonly numTop: number | null;
   readonly tokenizer: Tokenizer;
+  /** Tokens of a block of the prefix cache; 0: there is none. */
+  readonly cacheBlockSize: number;
 }
 
 /** Checks a body and encodes its conversation. Errors: 400 that names the field; 404 for the model. */
@@ -108,6 +110,7 @@ export async function prepareTurn(
     specs,
     numTop,
     tokenizer: context.tokenizer,
+    cacheBlockSize: context.cacheBlockSize,
   };
 }
 
@@ -180,6 +183,7 @@ function promptEncoder(
 ) {
   const effort = readEffort(body);
   const response = readTextFormat(body);
+  const { thinking_token_budget: budget } = body;
   const tools = body.tools?.length ? body.tools.map(chatTool) : null;
   return async (messages: readonly ChatMessage[]) => {
     const text = renderPrompt(context.chatTemplate, messages, {
@@ -197,7 +201,10 @@ function promptEncoder(
       toolUse,
       response,
       continued: false,
-      reasoningBudget: null,
+      reasoningBudget:
+        budget == null
+          ? null
+          : { tokens: budget, param: "thinking_token_budget" },
     });
     const tokenIds = await context.tokenizer.encode(plan.prompt, {
       addSpecialTokens: false,
@@ -218,6 +225,9 @@ function commonBody(body: ResponsesBody): CommonBody {
     seed: body.seed ?? null,
     stop: body.stop ?? null,
     stop_token_ids: body.stop_token_ids ?? null,
+    include_stop_str_in_output: body.include_stop_str_in_output ?? null,
+    skip_special_tokens: body.skip_special_tokens ?? null,
+    spaces_between_special_tokens: body.spaces_between_special_tokens ?? null,
     ignore_eos: body.ignore_eos ?? null,
     min_tokens: body.min_tokens ?? null,
     logit_bias: body.logit_bias ?? null,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { says, type Json } from "../support.js";
+import { bytes, says, type Json } from "../support.js";
 import { checkEvents } from "./check-events.js";
-import { base, eventsOf, start, thinks, tools, URL } from "./support.js";
+import { base, eventsOf, start, text, thinks, tools, URL } from "./support.js";
 
 describe("POST /v1/responses", () => {
   it("answers with a response of every field that the specification has", async () => {
@@ -51,7 +51,10 @@ describe("POST /v1/responses", () => {
       truncation: "disabled",
       usage: {
         input_tokens: expect.any(Number),
-        input_tokens_details: { cached_tokens: 0 },
+        input_tokens_details: {
+          cached_tokens: 0,
+          cache_write_tokens: expect.any(Number),
+        },
         output_tokens: 4,
         output_tokens_details: { reasoning_tokens: 0 },
         total_tokens: expect.any(Number),
@@ -149,6 +152,28 @@ describe("POST /v1/responses", () => {
     });
     const streamed = await post(URL, { ...base, ...body, stream: true });
     expect(checkEvents(eventsOf(streamed.body)).status).toBe("incomplete");
+  });
+
+  it("ends where the other routes would, and says as much", async () => {
+    const { create } = await start(says("a STOP b"));
+    const stop = "STOP";
+    expect(text(await create({ stop }))).toBe("a ");
+    const included = { stop, include_stop_str_in_output: true };
+    expect(text(await create(included))).toBe("a STOP");
+    const { create: endless } = await start(() => [...bytes("a"), 256]);
+    const body = { max_output_tokens: 4, skip_special_tokens: false };
+    expect(text(await endless(body))).toBe("a<|begin|>a<|begin|>");
+  });
+
+  it("bounds its reasoning", async () => {
+    const { create, engine, prompt } = await start(says("Hm.</think>Yes."));
+    const response = await create({ thinking_token_budget: 7 });
+    expect(response.output).toMatchObject([
+      { type: "reasoning", content: [{ text: "Hm." }] },
+      { type: "message", content: [{ text: "Yes." }] },
+    ]);
+    expect(prompt()).toMatch(/assistant\n<think>\n$/);
+    expect(engine.requests[0]?.constraint?.freeTokens).toBe(7);
   });
 
   it("fails in the middle of a stream with an event", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { pagedEngine } from "../known-engine.js";
-import { says, serve } from "../support.js";
+import { says, serve, type Json } from "../support.js";
 import { base, PARIS, start, tools, URL } from "./support.js";
 
 describe("the input of POST /v1/responses", () => {
@@ -96,9 +96,35 @@ describe("the input of POST /v1/responses", () => {
         previous_response_id: first.id,
       })
     ).json();
-    expect(first.usage.input_tokens_details.cached_tokens).toBe(0);
-    expect(
-      second.usage.input_tokens_details.cached_tokens,
-    ).toBeGreaterThanOrEqual(16);
+    const { input_tokens, input_tokens_details } = first.usage;
+    expect(input_tokens_details).toEqual({
+      cached_tokens: 0,
+      cache_write_tokens: input_tokens - (input_tokens % 16),
+    });
+    const later = second.usage.input_tokens_details;
+    expect(later.cached_tokens).toBeGreaterThanOrEqual(16);
+    expect(later.cached_tokens + later.cache_write_tokens).toBe(
+      second.usage.input_tokens - (second.usage.input_tokens % 16),
+    );
+    const { post: uncached } = await serve(pagedEngine(), {
+      cacheConfig: { enablePrefixCaching: false, gpuMemoryUtilization: 0.9 },
+    });
+    const { usage } = (await uncached(URL, body)).json();
+    expect(usage.input_tokens_details.cache_write_tokens).toBe(0);
+  });
+
+  it("takes a reference without a type, and an item twice", async () => {
+    const { app, create, prompt } = await start(says("Hi."));
+    const [{ id }] = (await create({})).output;
+    const twice = { role: "user", type: "message", id: "mine", content: "Eh?" };
+    const last = await create({ input: [{ id }, twice, { id }, twice] });
+    const hi = "<|im_start|>assistant\nHi.<|im_end|>\n";
+    const eh = "<|im_start|>user\nEh?<|im_end|>\n";
+    expect(prompt(1)).toContain(hi + eh + hi + eh);
+    const path = `${URL}/${last.id}/input_items?order=asc`;
+    const { data } = (await app.inject(path)).json();
+    const ids = data.map((item: Json) => item.id);
+    expect(ids.slice(0, 2)).toEqual([id, "mine"]);
+    expect(new Set(ids).size).toBe(4);
   });
 });

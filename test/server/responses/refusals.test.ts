@@ -38,6 +38,12 @@ describe("POST /v1/responses refuses", () => {
       "input[0].type",
       /not built/,
     ],
+    [
+      "an id beside other fields",
+      { input: [{ id: "msg_1", content: "a" }] },
+      "input[0].type",
+      /a string/,
+    ],
     ["no item", { input: [null] }, "input[0]", /an item/],
     [
       "an unknown reference",
