@@ -16,6 +16,7 @@ import { watchRequests } from "./access-log.js";
 import { anthropicRoutes } from "./anthropic.js";
 import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
 import { guardRoutes, pathOf } from "./auth.js";
+import { readBodies } from "./body.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
 import { createContext } from "./context.js";
@@ -92,6 +93,7 @@ export function createApp(options: AppOptions): App {
   app.addHook("onClose", () => context.grammars.close());
   closeUnusedConnections(app);
   closeWaitingAnswers(app);
+  readBodies(app);
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);

@@ -178,11 +178,20 @@ export function unsupportedField(param: string, why: string): OctavoError {
   return new OctavoError("unsupported", `${param}: ${why}`, param);
 }
 
+/** Undefined for what JSON has no words for: programs may hand us anything. */
+function jsonOf(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return undefined;
+  }
+}
+
 /** A value as an error message shows it: JSON, cut short. */
 export function shown(value: unknown): string {
   if (value === undefined) return "nothing";
   if (typeof value === "number" && !Number.isFinite(value))
     return String(value);
-  const text = JSON.stringify(value);
+  const text = jsonOf(value) ?? typeof value;
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

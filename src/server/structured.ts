@@ -1,3 +1,4 @@
+import { MAX_NESTING, nestsTooDeep } from "../core/nesting.js";
 import type { GrammarSpec } from "../grammar/spec.js";
 import { invalidField, unsupportedField } from "./errors.js";
 
@@ -125,11 +126,19 @@ function jsonSpec(value: unknown, param: string): Found | null {
 }
 
 function parsed(text: string, param: string): unknown {
+  let schema: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    schema = JSON.parse(text);
   } catch {
     throw invalidField(param, "a JSON schema, or one as JSON text", text);
   }
+  if (nestsTooDeep(schema))
+    throw invalidField(
+      param,
+      `at most ${MAX_NESTING} levels of lists and objects`,
+      text,
+    );
+  return schema;
 }
 
 function regexSpec(value: unknown, param: string): Found | null {

@@ -2,6 +2,7 @@ import type { FastifySchemaValidationError } from "fastify/types/schema.js";
 import type { TSchema } from "typebox";
 import { Errors, Pointer } from "typebox/value";
 import { OctavoError } from "../core/errors.js";
+import { checkNesting } from "./body.js";
 import { shown } from "./errors.js";
 
 /** An ajv error with `verbose`: `data` is the value at fault. */
@@ -34,6 +35,7 @@ export function schemaError(
 
 /** Checks a body that came by another way than HTTP: the same error as there. */
 export function checkBody(schema: TSchema, body: unknown): void {
+  checkNesting(body);
   const [error] = Errors(schema, body);
   if (error === undefined) return;
   const data: unknown = Pointer.Get(body, error.instancePath);

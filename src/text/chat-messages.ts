@@ -1,5 +1,6 @@
 /** Bringing OpenAI-style messages to the form a chat template expects, as vLLM does. */
 import { OctavoError } from "../core/errors.js";
+import { MAX_NESTING, nestsTooDeep } from "../core/nesting.js";
 import { describe, isObject, type JsonObject } from "./model-files.js";
 import type { TemplateExpectations } from "./template-analysis.js";
 
@@ -65,7 +66,10 @@ function parseArguments(text: unknown, param: string): unknown {
   if (text === null || text === undefined || text === "") return {};
   if (typeof text !== "string") return text;
   try {
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    if (nestsTooDeep(value))
+      throw new Error(`more than ${MAX_NESTING} levels of lists and objects`);
+    return value;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new OctavoError(

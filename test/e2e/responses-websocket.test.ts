@@ -171,6 +171,8 @@ describe("WebSocket /v1/responses", () => {
     const { create, send, until, events, socket } = await open(url);
     send("{");
     send("[]");
+    const deep = "[".repeat(50_000) + "]".repeat(50_000);
+    send(`{"type":"response.create","input":${deep}}`);
     socket.send(Buffer.from([1, 2]), { binary: true });
     send({ type: "x" });
     create({ input: "a", stream_id: 1 });
@@ -182,7 +184,7 @@ describe("WebSocket /v1/responses", () => {
     await until(isEnd);
     const errors = events.filter(({ type }) => type === "error");
     expect(errors.map(({ status }) => status).sort()).toEqual([
-      400, 400, 400, 400, 400, 400, 400, 400, 404,
+      400, 400, 400, 400, 400, 400, 400, 400, 400, 404,
     ]);
     const hot = errors.find(({ stream_id }) => stream_id === "s");
     expect(hot.error).toEqual({

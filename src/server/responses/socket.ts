@@ -1,6 +1,7 @@
 import type { WebSocket } from "ws";
 import { now } from "../../core/config.js";
 import { OctavoError } from "../../core/errors.js";
+import { checkNesting } from "../body.js";
 import { errorAnswer, invalidField } from "../errors.js";
 import type { ServerContext } from "../options.js";
 import type { RequestOrigin } from "../origin.js";
@@ -272,7 +273,10 @@ function parse(text: string | null): Fields {
   } catch {
     throw new OctavoError("invalid_request", "The message is not valid JSON.");
   }
-  if (isFields(message)) return message;
+  if (isFields(message)) {
+    checkNesting(message);
+    return message;
+  }
   throw new OctavoError("invalid_request", "The message is not a JSON object.");
 }
 
