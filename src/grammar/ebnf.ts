@@ -141,10 +141,16 @@ class EbnfWriter {
         return this.choice(node.parts);
       case "repeat":
         if (!isProductive(node.part, this.productive)) return '""';
-        return this.text(node.part) + quantifier(node.min, node.max);
+        return this.repeated(node.part) + quantifier(node.min, node.max);
       case "rule":
         return this.nameOf(node.rule);
     }
+  }
+
+  /** XGrammar takes one quantifier behind a part. */
+  private repeated(part: Node): string {
+    const body = this.text(part);
+    return part.kind === "repeat" ? `(${body})` : body;
   }
 
   /** A repetition that what follows could go on with is a rule of its own. */

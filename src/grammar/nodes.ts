@@ -64,6 +64,29 @@ export function named(body: Node): Node {
   return { kind: "rule", rule };
 }
 
+const SMALL = 8;
+
+/**
+ * The same node for use in several places: a rule, unless it is small. Written out in each of them, nested parts would
+ * multiply with every level.
+ */
+export function shared(node: Node): Node {
+  return sizeOf(node) > SMALL ? named(node) : node;
+}
+
+/** Nodes in what is written where the node is used. */
+function sizeOf(node: Node): number {
+  switch (node.kind) {
+    case "sequence":
+    case "choice":
+      return node.parts.reduce((size, part) => size + sizeOf(part), 1);
+    case "repeat":
+      return 1 + sizeOf(node.part);
+    default:
+      return 1;
+  }
+}
+
 /** Rules that match some text: those from which an end can be reached. */
 export function findProductive(root: Node): ReadonlySet<Rule> {
   const rules = collectRules(root);

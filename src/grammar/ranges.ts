@@ -26,6 +26,7 @@ export function subtract(set: Ranges, removed: Ranges): Ranges {
   return rest;
 }
 
+/** What is in both; `a` has nothing but characters that text may hold. */
 export function intersect(a: Ranges, b: Ranges): Ranges {
   return subtract(a, subtract(ANY, b));
 }

@@ -1,7 +1,7 @@
 /** ECMAScript regular expressions as grammars: what is regular and needs no look at its surroundings. */
 import { EMPTY, choice, oneOf, repeat, sequence } from "./nodes.js";
 import type { Node, Ranges } from "./nodes.js";
-import { ANY, chars, subtract, union } from "./ranges.js";
+import { ANY, chars, intersect, subtract, union } from "./ranges.js";
 
 /** What an expression has that is not built, or what is wrong with it. */
 export class RegexError extends Error {}
@@ -73,9 +73,9 @@ class RegexParser {
 
   /** An alternative of the whole expression: only here ^ and $ mean something that is built. */
   private anchoredAlternative(): Node {
-    const begins = this.take("^");
+    const begins = this.take("^") || this.takeEscape("A");
     const body = this.alternative();
-    const ends = this.take("$");
+    const ends = this.take("$") || this.takeEscape("Z");
     const anything = repeat(this.charOf(ANY), 0, Infinity);
     return sequence(
       begins || !this.search ? EMPTY : anything,
@@ -98,10 +98,14 @@ class RegexParser {
     for (;;) {
       const next = this.peek();
       if (next === undefined || next === "|" || next === ")") break;
-      if (next === "$") {
-        const after = this.source[this.at + 1];
+      const anchor =
+        next === "$" ? 1 : next === "\\" && this.ahead(1) === "Z" ? 2 : 0;
+      if (anchor > 0) {
+        const after = this.ahead(anchor);
         if (this.depth === 0 && (after === undefined || after === "|")) break;
-        this.fail("$ is built only at the end of the expression");
+        this.fail(
+          `${anchor === 1 ? "$" : "\\Z"} is built only at the end of the expression`,
+        );
       }
       parts.push(this.quantified(this.atom()));
     }
@@ -118,7 +122,7 @@ class RegexParser {
       case ".":
         return this.charOf(subtract(ANY, LINE_ENDS));
       case "\\":
-        return this.charOf(this.escape(false));
+        return this.one(this.escape(false));
       case "^":
         return this.fail("^ is built only at the beginning of the expression");
       case "*":
@@ -127,14 +131,21 @@ class RegexParser {
         return this.fail(`nothing to repeat before ${char}`);
       case "{":
         if (this.bounds()) return this.fail("nothing to repeat before {");
-        return this.charOf(chars(char));
+        return this.one(chars(char));
       default:
-        return this.charOf(chars(char));
+        return this.one(chars(char));
     }
+  }
+
+  /** One character of the set that a text may hold: half of a surrogate pair is none. */
+  private one(set: Ranges): Node {
+    return this.charOf(intersect(ANY, set));
   }
 
   private group(): Node {
     if (this.take("?")) {
+      // Python writes (?P<name>...).
+      if (this.peek() === "P" && this.ahead(1) === "<") this.next();
       if (this.take("<")) {
         const next = this.peek();
         if (next === "=" || next === "!") this.fail("lookbehind is not built");
@@ -175,6 +186,8 @@ class RegexParser {
   private bounds(): [min: number, max: number] | null {
     const rest = this.source.slice(this.at, this.at + 40).join("");
     const match = /^(\d+)(,(\d*))?\}/.exec(rest);
+    if (/^,\d+\}/.test(rest))
+      this.fail("a lower bound is missing: write {0,n} for {,n}");
     if (!match) return null;
     const min = Number(match[1]);
     const open = match[2] !== undefined && match[3] === "";
@@ -204,7 +217,7 @@ class RegexParser {
       sets.push([[from[0], to[0]]]);
     }
     const set = union(...sets);
-    return subtract(ANY, negated ? set : subtract(ANY, set));
+    return negated ? subtract(ANY, set) : intersect(ANY, set);
   }
 
   private classAtom(): Ranges {
@@ -277,6 +290,17 @@ class RegexParser {
 
   private peek(): string | undefined {
     return this.source[this.at];
+  }
+
+  private ahead(count: number): string | undefined {
+    return this.source[this.at + count];
+  }
+
+  /** Takes `\name`. */
+  private takeEscape(name: string): boolean {
+    if (this.peek() !== "\\" || this.ahead(1) !== name) return false;
+    this.at += 2;
+    return true;
   }
 
   private next(): string {

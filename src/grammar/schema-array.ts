@@ -1,4 +1,12 @@
-import { EMPTY, NOTHING, choice, repeat, sequence, text } from "./nodes.js";
+import {
+  EMPTY,
+  NOTHING,
+  choice,
+  repeat,
+  sequence,
+  shared,
+  text,
+} from "./nodes.js";
 import type { Node } from "./nodes.js";
 import { COMMA } from "./json-text.js";
 
@@ -24,9 +32,10 @@ export function arrayNode({
     const min = Math.max(0, minItems - written);
     const max = maxItems - written;
     if (!items || max <= 0) return min > 0 ? NOTHING : EMPTY;
-    const next = sequence(COMMA, items);
-    if (written > 0) return repeat(next, min, max);
-    const some = sequence(items, repeat(next, Math.max(0, min - 1), max - 1));
+    if (written > 0) return repeat(sequence(COMMA, items), min, max);
+    const item = shared(items);
+    const more = sequence(COMMA, item);
+    const some = sequence(item, repeat(more, Math.max(0, min - 1), max - 1));
     return min > 0 ? some : choice([EMPTY, some]);
   };
   let tail = prefix.length <= maxItems ? rest() : NOTHING;

@@ -30,6 +30,8 @@ const ANNOTATIONS = new Set([
   "contentEncoding",
   "contentMediaType",
   "contentSchema",
+  // OpenAPI's, beside oneOf: says where to look for what tells the branches apart.
+  "discriminator",
 ]);
 
 type Check = (value: unknown) => boolean;
@@ -98,7 +100,11 @@ const ENFORCED: Readonly<Record<string, readonly [Check, string]>> = {
   required: [isNames, "a list of names"],
   minProperties: count,
   maxProperties: count,
-  items: schema,
+  items: [
+    (value) => isSchema(value) || isSchemaList(value),
+    "a schema, or a list of schemas",
+  ],
+  additionalItems: schema,
   prefixItems: schemaList,
   unevaluatedItems: schema,
   minItems: count,
@@ -170,7 +176,24 @@ export function limitsOf(
       );
     limits[keyword] = value;
   }
-  return limits;
+  return withPrefixItems(limits, path);
+}
+
+/** Drafts before 2020-12 write prefixItems as a list of items, and items behind them as additionalItems. */
+function withPrefixItems(limits: JsonObject, path: string): JsonObject {
+  const { additionalItems, ...rest } = limits;
+  const { items, ...others } = rest;
+  if (!Array.isArray(items)) return rest;
+  if (others["prefixItems"] !== undefined)
+    throw refused(
+      `${path}.prefixItems`,
+      "a list of items says the same: expected one of the two",
+    );
+  return {
+    ...others,
+    prefixItems: items,
+    ...(additionalItems !== undefined && { items: additionalItems }),
+  };
 }
 
 /** `path.key`, or `path["a key"]` for one that is not a word. */

@@ -6,6 +6,7 @@ import {
   oneOf,
   repeat,
   sequence,
+  shared,
   text,
 } from "./nodes.js";
 import type { Node } from "./nodes.js";
@@ -36,7 +37,12 @@ export interface ObjectShape {
  *                 behind the last one: further properties
  */
 export function objectNode(shape: ObjectShape): Node {
-  const { properties, minProperties, maxProperties } = shape;
+  const { minProperties, maxProperties } = shape;
+  const properties = shape.properties.map((property) => ({
+    ...property,
+    value: shared(property.value),
+  }));
+  const extra = shape.extra && shared(shape.extra);
   const bounded = maxProperties < Infinity ? maxProperties + 1 : 1;
   const most = Math.min(
     Math.max(1, minProperties, bounded),
@@ -46,7 +52,7 @@ export function objectNode(shape: ObjectShape): Node {
   const state = (i: number, written: number): Node => {
     if (written > maxProperties) return NOTHING;
     const property = properties[i];
-    if (!property) return extras(shape, written);
+    if (!property) return extras({ ...shape, extra }, written);
     const key = i * (properties.length + 2) + written;
     const known = states.get(key);
     if (known) return known;
@@ -76,11 +82,10 @@ function extras(
   const missing = minProperties - written;
   if (missing > 1 || (missing === 1 && !extra)) return NOTHING;
   const room = maxProperties - written;
-  const next = extra ? sequence(COMMA, extra) : NOTHING;
   if (!extra || room <= 0) return missing > 0 ? NOTHING : EMPTY;
   const min = Math.max(0, missing);
-  if (written > 0) return repeat(next, min, room);
-  const some = sequence(extra, repeat(next, 0, room - 1));
+  if (written > 0) return repeat(sequence(COMMA, extra), min, room);
+  const some = sequence(extra, repeat(sequence(COMMA, extra), 0, room - 1));
   return min > 0 ? some : choice([EMPTY, some]);
 }
 

@@ -229,8 +229,8 @@ const OBJECT_LIMITS = new Set([
 ]);
 
 /**
- * `"key": value` of properties that the schema does not name; null where there are none. A schema that names some and
- * says nothing of others gets no others: that is what its author has in mind.
+ * `"key": value` of properties that the schema does not name; null where there are none. A schema that lists properties
+ * and says nothing of others gets no others: that is what its author has in mind.
  */
 function extraMember(
   limits: JsonObject,
@@ -239,12 +239,12 @@ function extraMember(
   path: string,
   compile: Compile,
 ): Node | null {
-  const { patternProperties, propertyNames } = limits;
+  const { properties, patternProperties, propertyNames } = limits;
   const schema = limits[keyword] as Schema | undefined;
   if (isObject(patternProperties) && Object.keys(patternProperties).length > 0)
     return patternMember(patternProperties, limits, path, compile);
-  if (schema === false || (schema === undefined && names.length > 0))
-    return null;
+  const closed = names.length > 0 || properties !== undefined;
+  if (schema === false || (schema === undefined && closed)) return null;
   const key =
     propertyNames === undefined
       ? keyOtherThan(names)

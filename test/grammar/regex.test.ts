@@ -22,6 +22,9 @@ describe("a regular expression", () => {
     "(?<year>\\d{4})-[\\]\\-^]",
     "[a-c]*[b-d]*b",
     "a{0}b{2,}",
+    "(\\d+)?x(a{2}){2,3}",
+    "((((a*)*)+)?)*b",
+    "((a|b*){0,2})+c",
     ".{3}",
   ])("lets through what JavaScript's does: %s", async (pattern) => {
     const texts = await checker().drawn(spec(pattern), 60, randomFrom(7));
@@ -39,6 +42,21 @@ describe("a regular expression", () => {
     );
   });
 
+  it("takes what Python writes", async () => {
+    const texts = ["2024-1", "-1", "2024-"];
+    const pattern = "\\A(?P<year>\\d{4})-(?P<n>\\d)\\Z";
+    expect(await checker().accepted(spec(pattern), texts)).toEqual(["2024-1"]);
+  });
+
+  it.each(["\\ud83d", "[\\udc00]", "\\x01"])(
+    "is refused where no text can match: %s",
+    (pattern) => {
+      expect(() => buildEbnf(spec(pattern), (text) => text)).toThrow(
+        /no output can satisfy/,
+      );
+    },
+  );
+
   it.each([
     ["a(?!b)", /lookahead is not built/],
     ["(?<=a)b", /lookbehind is not built/],
@@ -52,6 +70,9 @@ describe("a regular expression", () => {
     ["[a", /ends too early/],
     ["[z-a]", /out of order/],
     ["a{3,2}", /out of order/],
+    ["a{,2}", /write \{0,n\}/],
+    ["(a\\Z)b", /\\Z is built only at the end/],
+    ["a\\A", /\\A is not known/],
     ["*a", /nothing to repeat/],
     ["a{20000}", /repetitions above/],
     ["\\q", /\\q is not known/],

@@ -108,6 +108,48 @@ describe("a schema's grammar", () => {
         ["[]", "[2]", "[1, 3]", "[1, 2, 3, 3]"],
       ],
       [
+        "writes tuples as drafts before 2020-12 have them",
+        {
+          $schema: "http://json-schema.org/draft-07/schema#",
+          type: "array",
+          items: [{ const: 1 }, { const: 2 }],
+          additionalItems: { const: 3 },
+          minItems: 2,
+        },
+        ["[1, 2]", "[1, 2, 3, 3]"],
+        ["[1]", "[1, 3]", "[1, 2, 4]"],
+      ],
+      [
+        "writes no properties where a schema lists none",
+        { type: "object", properties: {} },
+        ["{}"],
+        ['{"a": 1}'],
+      ],
+      [
+        "tells the branches of a discriminated union apart",
+        {
+          discriminator: {
+            mapping: { cat: "#/$defs/Cat", dog: "#/$defs/Dog" },
+            propertyName: "kind",
+          },
+          oneOf: [{ $ref: "#/$defs/Cat" }, { $ref: "#/$defs/Dog" }],
+          $defs: {
+            Cat: {
+              type: "object",
+              properties: { kind: { const: "cat" } },
+              required: ["kind"],
+            },
+            Dog: {
+              type: "object",
+              properties: { kind: { const: "dog" }, old: { type: "boolean" } },
+              required: ["kind", "old"],
+            },
+          },
+        },
+        ['{"kind": "cat"}', '{"kind": "dog", "old": true}'],
+        ['{"kind": "dog"}', '{"kind": "cow"}'],
+      ],
+      [
         "keeps enum within its type",
         { type: ["string", "null"], enum: ["a", 1, null, { b: [1, 2] }] },
         ['"a"', "null"],
@@ -223,6 +265,36 @@ describe("a schema's grammar", () => {
   });
 });
 
+it("grows with a schema, not with the power of its depth", () => {
+  const nested = (depth: number): unknown =>
+    Array.from({ length: depth }).reduce<object>(
+      (inner) => ({
+        type: "object",
+        properties: { a: { type: "integer" }, b: inner, c: inner },
+        additionalProperties: { type: "array", items: inner },
+      }),
+      { type: "null" },
+    );
+  const size = (depth: number): number =>
+    buildEbnf(
+      spec({ $defs: { a: nested(depth) }, $ref: "#/$defs/a" }),
+      (text) => text,
+    ).length;
+  // Every level names the one below three times.
+  expect(size(4)).toBeLessThan(3.5 * size(3));
+  const lists = (depth: number): number =>
+    buildEbnf(
+      spec(
+        Array.from({ length: depth }).reduce<object>(
+          (items) => ({ type: "array", items }),
+          { type: "string", maxLength: 9 },
+        ),
+      ),
+      (text) => text,
+    ).length;
+  expect(lists(40)).toBeLessThan(3 * lists(20));
+});
+
 describe("what a grammar can't enforce", () => {
   const deep = Array.from({ length: 200 }).reduce<object>(
     (items) => ({ type: "array", items }),
@@ -237,6 +309,8 @@ describe("what a grammar can't enforce", () => {
     [{ not: {} }, "schema.not", "not is not enforced"],
     [{ items: { if: {} } }, "schema.items.if", "not enforced"],
     [{ uniqueItems: true }, "schema.uniqueItems", "not enforced"],
+    [{ items: [{}], prefixItems: [{}] }, "schema.prefixItems", "one of the two"],
+    [{ items: [] }, "schema.items", "a list of schemas"],
     [{ type: "text" }, "schema.type", 'got "text"'],
     [{ properties: { "a b": 1 } }, "schema.properties", "an object of schemas"],
     [
