@@ -100,6 +100,7 @@ const common = {
   guided_choice: Type.Optional(Type.Unknown()),
   guided_grammar: Type.Optional(Type.Unknown()),
   guided_json_object: Type.Optional(Type.Unknown()),
+  guided_whitespace_pattern: Type.Optional(Type.Unknown()),
 };
 
 export const CompletionSchema = Type.Object({

@@ -11,17 +11,22 @@ export interface StructuredBody {
   guided_choice?: unknown;
   guided_grammar?: unknown;
   guided_json_object?: unknown;
+  guided_whitespace_pattern?: unknown;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
 const MAX_CHOICES = 4096;
 
+const FIXED_WHITE_SPACE = "white space is fixed";
+
 /**
  * What the output must be, or null: anything. vLLM's `guided_*` say the same as `structured_outputs`. Errors: 400 that
  * names the field; whether a schema or a grammar can be had is found out when it is compiled.
  */
 export function structuredSpec(body: StructuredBody): GrammarSpec | null {
+  if (!isAbsent(body.guided_whitespace_pattern))
+    throw unsupportedField("guided_whitespace_pattern", FIXED_WHITE_SPACE);
   const found = [
     responseFormat(body.response_format),
     structuredOutputs(body.structured_outputs),
@@ -53,8 +58,11 @@ function responseFormat(value: unknown): Found | null {
   switch (format["type"]) {
     case "text":
       return null;
-    case "json_object":
-      return { param, spec: { kind: "json_object" } };
+    case "json_object": {
+      // llama.cpp's server and others take a schema here.
+      const schema = jsonSpec(format["schema"], `${param}.schema`);
+      return { param, spec: schema?.spec ?? { kind: "json_object" } };
+    }
     case "json_schema":
       return schemaFormat(format["json_schema"], `${param}.json_schema`);
     default:
@@ -89,7 +97,7 @@ const FIXED_OPTIONS: readonly [field: string, harmless: unknown[], string][] = [
   ["disable_fallback", [true, false], "there is no other backend"],
   ["disable_any_whitespace", [true, false], "white space is always fixed"],
   ["disable_additional_properties", [false], "say so in the schema"],
-  ["whitespace_pattern", [], "white space is fixed"],
+  ["whitespace_pattern", [], FIXED_WHITE_SPACE],
   ["structural_tag", [], "not built"],
 ];
 

@@ -309,7 +309,11 @@ describe("what a grammar can't enforce", () => {
     [{ not: {} }, "schema.not", "not is not enforced"],
     [{ items: { if: {} } }, "schema.items.if", "not enforced"],
     [{ uniqueItems: true }, "schema.uniqueItems", "not enforced"],
-    [{ items: [{}], prefixItems: [{}] }, "schema.prefixItems", "one of the two"],
+    [
+      { items: [{}], prefixItems: [{}] },
+      "schema.prefixItems",
+      "one of the two",
+    ],
     [{ items: [] }, "schema.items", "a list of schemas"],
     [{ type: "text" }, "schema.type", 'got "text"'],
     [{ properties: { "a b": 1 } }, "schema.properties", "an object of schemas"],

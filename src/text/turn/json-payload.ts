@@ -8,6 +8,9 @@ import { ValueScanner } from "./value-scanner.js";
 
 type Phase = "open" | "key" | "in-key" | "colon" | "value" | "broken";
 
+/** Models mix these up: either is read where the format has one of them. */
+const ARGUMENTS_KEYS = ["arguments", "parameters"];
+
 /** {"name": "f", "arguments": {...}}: keys in any order, further ones ignored. */
 export class JsonPayload implements PayloadReader {
   begun = false;
@@ -17,6 +20,8 @@ export class JsonPayload implements PayloadReader {
   private scanner = new ValueScanner();
   /** The arguments were told, or are being told. */
   private told = false;
+  /** They were not when the value at hand began. */
+  private fresh = true;
   /** Arguments that came before the name. */
   private early: string | null = null;
 
@@ -79,14 +84,22 @@ export class JsonPayload implements PayloadReader {
     this.key = parsed(this.key) ?? "";
     if (!this.begun && this.exact && !this.isOwnKey()) return "rejected";
     this.value = "";
+    this.fresh = !this.told;
     this.scanner = new ValueScanner();
     this.phase = "value";
     return "more";
   }
 
   private isOwnKey(): boolean {
+    const own = [this.keys.nameKey, "type", "id"].includes(this.key);
+    return own || this.holdsArguments();
+  }
+
+  private holdsArguments(): boolean {
     const { nameKey, argumentsKey } = this.keys;
-    return [nameKey, argumentsKey, "type", "id"].includes(this.key);
+    if (this.key === argumentsKey) return true;
+    const mixedUp = this.key !== nameKey && ARGUMENTS_KEYS.includes(this.key);
+    return mixedUp && ARGUMENTS_KEYS.includes(argumentsKey);
   }
 
   private pushValue(unit: string): Progress {
@@ -106,7 +119,8 @@ export class JsonPayload implements PayloadReader {
   private get streams(): boolean {
     return (
       this.begun &&
-      this.key === this.keys.argumentsKey &&
+      this.holdsArguments() &&
+      this.fresh &&
       /^[{[]/.test(this.value)
     );
   }
@@ -125,7 +139,7 @@ export class JsonPayload implements PayloadReader {
       this.begun = true;
       this.sink.callStart(name);
       if (this.early !== null) this.tell(this.early);
-    } else if (this.key === this.keys.argumentsKey) {
+    } else if (this.holdsArguments()) {
       if (this.begun) this.tell(this.value);
       else this.early = this.value;
     }

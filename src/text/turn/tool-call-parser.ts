@@ -117,7 +117,7 @@ export class ToolCallParser {
 
   private isPunctuation(unit: string): boolean {
     if (this.list) return ",[]".includes(unit) && !this.atListEnd(unit);
-    return this.markers.bare && this.numCalls > 0 && unit === ";";
+    return this.markers.bare && this.numCalls > 0 && ";,".includes(unit);
   }
 
   /** Nothing but white space came after the bracket that opened a list: `[]` is text. */

@@ -55,6 +55,18 @@ const CASES: Record<string, Case[]> = {
       ],
     ],
     [
+      "arguments under the other name",
+      '<tool_call>{"name": "ping", "parameters": {"a": 1}}</tool_call>',
+      "",
+      [{ name: "ping", arguments: '{"a": 1}' }],
+    ],
+    [
+      "arguments that come twice",
+      '<tool_call>{"name": "ping", "arguments": {"a": 1}, "parameters": {"b": 2}, "arguments": {}}</tool_call>',
+      "",
+      [{ name: "ping", arguments: '{"a": 1}' }],
+    ],
+    [
       "a function nobody offered",
       '<tool_call>{"name": "launch", "arguments": {}}</tool_call>',
       "",
@@ -124,6 +136,12 @@ const CASES: Record<string, Case[]> = {
       `<|python_tag|>${call.replace("arguments", "parameters")}; ${call.replace("arguments", "parameters")}`,
       "",
       [weather(), weather()],
+    ],
+    [
+      "arguments under the other name, a comma",
+      `${call}, {"arguments": {"a": 1}, "name": "ping"}`,
+      "",
+      [weather(), { name: "ping", arguments: '{"a": 1}' }],
     ],
     [
       "an object that is the answer",
