@@ -32,6 +32,7 @@ const LoadSchema = Type.Object({
   maxNumSeqs: integer(1, 4096),
   maxNumBatchedTokens: integer(1, 1 << 20),
   longPrefillTokenThreshold: integer(0),
+  enableChunkedPrefill: flag(),
   enablePrefixCaching: flag(),
   asyncScheduling: flag(),
   enforceEager: flag(),

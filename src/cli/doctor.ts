@@ -22,6 +22,8 @@ const PLAN_FLAGS = SERVE_FLAGS.filter(({ name }) =>
     "max-model-len",
     "max-num-seqs",
     "max-num-batched-tokens",
+    "long-prefill-token-threshold",
+    "enable-chunked-prefill",
     "gpu-memory-utilization",
     "num-gpu-blocks-override",
     "speculative-config",

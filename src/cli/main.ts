@@ -6,7 +6,6 @@ import { chatCommand } from "./chat.js";
 import { doctorCommand } from "./doctor.js";
 import { quantizeCommand } from "./quantize.js";
 import { serveCommand } from "./serve-command.js";
-import { refuseUnbuilt } from "./serve-flags.js";
 import { VERSION } from "./version.js";
 
 async function main(argv: string[]): Promise<void> {
@@ -19,7 +18,6 @@ async function main(argv: string[]): Promise<void> {
     .addCommand(benchCommand())
     .addCommand(quantizeCommand())
     .addCommand(doctorCommand());
-  if (argv[2] === "serve") refuseUnbuilt(argv.slice(3), process.env);
   await program.parseAsync(argv);
 }
 

@@ -36,12 +36,6 @@ export function serveCommand(): Command {
 
 /** Switches that are always on; asking for the opposite is refused rather than ignored. */
 function refuseSwitchedOff(options: ServeOptions): void {
-  if (!options.enableChunkedPrefill)
-    throw new OctavoError(
-      "invalid_config",
-      "enable-chunked-prefill: false is not built: prompts are always computed in chunks.",
-      "enable-chunked-prefill",
-    );
   if (!options.enableAutoToolChoice)
     throw new OctavoError(
       "invalid_config",

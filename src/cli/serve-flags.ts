@@ -7,7 +7,7 @@ import {
 import { OctavoError } from "../core/errors.js";
 import { REASONING_FORMATS } from "../text/turn/reasoning.js";
 import { TOOL_CALL_FORMATS } from "../text/turn/tool-call-format.js";
-import { environmentName, integer, number, only, type Flag } from "./flags.js";
+import { integer, number, only, type Flag } from "./flags.js";
 
 const engine = ENGINE_DEFAULTS;
 
@@ -282,8 +282,9 @@ export const SERVE_FLAGS: readonly Flag[] = [
   },
   {
     name: "enable-chunked-prefill",
-    help: "compute prompts in chunks (always on)",
-    default: true,
+    negatable: true,
+    help: "compute a prompt in parts where it does not fit into a step; without it a prompt waits for a step with room for all of it, which --max-num-batched-tokens of at least --max-model-len must have",
+    default: engine.enableChunkedPrefill,
   },
   {
     name: "enable-prefix-caching",
@@ -372,9 +373,6 @@ function speculative(text: string): SpeculativeConfig {
   }
 }
 
-/** Flags of the design that nothing stands behind yet: refused by name, never ignored. */
-export const UNBUILT_FLAGS: readonly string[] = ["no-enable-chunked-prefill"];
-
 /** Commander options as parsed (camelCase) into the engine's configuration. */
 export function engineConfig(
   model: string,
@@ -386,25 +384,6 @@ export function engineConfig(
   }
   config["blockSize"] = 16;
   return config as unknown as EngineConfig;
-}
-
-/** Throws for a flag (or its OCTAVO_ variable) that is known but not built. */
-export function refuseUnbuilt(
-  argv: readonly string[],
-  environment: NodeJS.ProcessEnv,
-): void {
-  for (const flag of UNBUILT_FLAGS) {
-    const given = argv.some(
-      (argument) =>
-        argument === `--${flag}` || argument.startsWith(`--${flag}=`),
-    );
-    if (given || environment[environmentName(flag)] !== undefined)
-      throw new OctavoError(
-        "invalid_config",
-        `--${flag} is not built yet.`,
-        flag,
-      );
-  }
 }
 
 /** SERVE_FLAGS as commander parses them. */
@@ -442,7 +421,6 @@ export interface ServeOptions extends Record<string, unknown> {
   disableLogStats: boolean;
   metricsCompat: boolean;
   otlpTracesEndpoint?: string;
-  enableChunkedPrefill: boolean;
   enablePrefixCaching: boolean;
   gpuMemoryUtilization: number;
   quantization?: string;

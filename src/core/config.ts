@@ -25,6 +25,8 @@ export interface EngineConfig {
   maxNumBatchedTokens: number;
   /** 0: no limit of its own. */
   longPrefillTokenThreshold: number;
+  /** False: the tokens of a prompt are all computed in one step (see checkWholePrompts). */
+  enableChunkedPrefill: boolean;
   enablePrefixCaching: boolean;
   asyncScheduling: boolean;
   /** No decode graphs: each op of each step is launched. */
@@ -61,6 +63,7 @@ export const ENGINE_DEFAULTS: Omit<EngineConfig, "model"> = {
   maxNumSeqs: 64,
   maxNumBatchedTokens: 2048,
   longPrefillTokenThreshold: 0,
+  enableChunkedPrefill: true,
   enablePrefixCaching: true,
   asyncScheduling: true,
   enforceEager: false,

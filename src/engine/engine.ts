@@ -75,6 +75,7 @@ export class Engine {
       | "maxNumSeqs"
       | "maxNumBatchedTokens"
       | "longPrefillTokenThreshold"
+      | "enableChunkedPrefill"
       | "enablePrefixCaching"
       | "asyncScheduling"
       | "schedulingPolicy"
@@ -93,6 +94,7 @@ export class Engine {
           limits.maxNumTokens,
         ),
         longPrefillTokenThreshold: config.longPrefillTokenThreshold,
+        enableChunkedPrefill: config.enableChunkedPrefill,
         enablePrefixCaching: config.enablePrefixCaching,
         schedulingPolicy: config.schedulingPolicy,
         numBlocks: limits.numBlocks,

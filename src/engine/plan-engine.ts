@@ -9,6 +9,7 @@ import { draftFootprint } from "./draft-model.js";
 import type { PreparedDraft } from "./draft-model.js";
 import type { DraftInfo, EngineInfo } from "./messages.js";
 import type { PreparedModel } from "./prepare-model.js";
+import { checkWholePrompts } from "./whole-prompts.js";
 
 export interface PlannedEngine {
   device: OpenDevice;
@@ -40,6 +41,7 @@ export function planEngine(
     draft:
       draft && draftDevice ? draftFootprint(draft, draftDevice) : undefined,
   });
+  checkWholePrompts(config, plan.sizes.maxModelLen);
   const info = describe(config, model, description, device.reason, plan, {
     kvCacheDtype,
     weightBytes,

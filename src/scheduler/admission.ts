@@ -20,9 +20,10 @@ export class Admission {
     salt: 0,
     tooShort: 0,
   };
-  /** The sequence that was turned away last, and how many blocks it could have had: not tried again with fewer. */
+  /** The sequence that was turned away last, and the blocks or the tokens that were too few: not tried again with these. */
   private blocked: Sequence | null = null;
   private blockedWith = 0;
+  private blockedWithTokens = 0;
 
   constructor(
     private readonly kv: KVCacheManager,
@@ -30,28 +31,48 @@ export class Admission {
   ) {}
 
   /**
-   * Gives the sequence what is known of its prefix, sets numComputedTokens, and returns true when the rest fits as well;
-   * else leaves it without blocks. `alone`: nothing runs, so it must be admitted.
+   * Gives the sequence what is known of its prefix, sets numComputedTokens, and returns true when the rest fits as well,
+   * into the pool and into `mostTokens` tokens; else leaves it without blocks. `alone`: nothing runs, so it must be
+   * admitted.
    */
-  tryAdmit(sequence: Sequence, blocksToCome: number, alone: boolean): boolean {
+  tryAdmit(
+    sequence: Sequence,
+    mostTokens: number,
+    blocksToCome: number,
+    alone: boolean,
+  ): boolean {
     const { kv } = this;
     const available = kv.numFreeBlocks - blocksToCome;
-    if (!alone && sequence === this.blocked && available <= this.blockedWith)
+    if (
+      !alone &&
+      sequence === this.blocked &&
+      (available <= this.blockedWith || mostTokens <= this.blockedWithTokens)
+    )
       return false;
     const known = this.takeKnownPrefix(sequence);
+    if (sequence.numTokens - known > mostTokens) {
+      kv.release(sequence);
+      this.turnAway(sequence, -Infinity, mostTokens);
+      return false;
+    }
     while (
       kv.numMissing(sequence, sequence.numTokens) >
       kv.numFreeBlocks - blocksToCome
     ) {
       if (alone && this.dropHeldBlocks()) continue;
       kv.release(sequence);
-      this.blocked = sequence;
-      this.blockedWith = available;
+      this.turnAway(sequence, available, 0);
       return false;
     }
     this.blocked = null;
     sequence.numComputedTokens = known;
     return true;
+  }
+
+  private turnAway(sequence: Sequence, blocks: number, tokens: number): void {
+    this.blocked = sequence;
+    this.blockedWith = blocks;
+    this.blockedWithTokens = tokens;
   }
 
   /** Counts an admitted sequence; true when it is the first of its request. */

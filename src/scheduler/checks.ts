@@ -28,6 +28,7 @@ export function checkCapacity(
   kv: KVCacheManager,
 ): void {
   const { numBlocks, maxModelLen, maxNumSamples, maxNumSeqs } = config;
+  const { maxNumBatchedTokens, longPrefillTokenThreshold } = config;
   const needed = kv.numNeeded(maxModelLen);
   if (numBlocks < needed)
     throw new OctavoError(
@@ -38,6 +39,11 @@ export function checkCapacity(
   assert(
     maxNumSamples >= maxNumSeqs,
     `every sequence has a row to sample: ${maxNumSamples} rows for ${maxNumSeqs} sequences`,
+  );
+  assert(
+    config.enableChunkedPrefill ||
+      (maxNumBatchedTokens >= maxModelLen && longPrefillTokenThreshold === 0),
+    `what is not cut fits into a step: ${maxNumBatchedTokens} tokens for ${maxModelLen}, threshold ${longPrefillTokenThreshold}`,
   );
 }
 

@@ -10,6 +10,7 @@ export type SchedulerConfig = Pick<
   | "maxNumSeqs"
   | "maxNumBatchedTokens"
   | "longPrefillTokenThreshold"
+  | "enableChunkedPrefill"
   | "enablePrefixCaching"
   | "schedulingPolicy"
 > & {

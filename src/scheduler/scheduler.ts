@@ -31,7 +31,8 @@ const MAX_RUNNER_FAILURES = 2;
  *   give = min(want, token budget, long-prefill threshold), and the blocks for it must be there
  *
  * Running sequences come first, in order of rank (priority, then arrival), with a token of the budget kept for each
- * that decodes; then waiting ones in the same order. Without a free block the last in rank is preempted: it drops its
+ * that decodes; then waiting ones in the same order. Without chunked prefill a waiting sequence is admitted only when
+ * the budget has all that it wants. Without a free block the last in rank is preempted: it drops its
  * blocks, keeps its tokens and is recomputed. A sequence alone always fits (see the constructor), so the first in rank
  * always gets on.
  */
@@ -247,6 +248,14 @@ export class Scheduler {
     return true;
   }
 
+  /**
+   * Whether a step may compute a part of what the sequence wants. A prompt whose log-probabilities are wanted is cut at
+   * any setting: there are fewer rows to sample than tokens in a step.
+   */
+  private isCut(sequence: Sequence): boolean {
+    return this.config.enableChunkedPrefill || needsPromptRows(sequence);
+  }
+
   private chunk(
     sequence: Sequence,
     want: number,
@@ -298,7 +307,8 @@ export class Scheduler {
       const sequence = this.waiting.peek();
       if (!sequence || budget <= 0 || rows <= 0) break;
       const alone = this.running.length === 0;
-      if (!this.admission.tryAdmit(sequence, toCome, alone)) break;
+      const most = this.isCut(sequence) ? Infinity : budget;
+      if (!this.admission.tryAdmit(sequence, most, toCome, alone)) break;
       this.waiting.pop();
       this.join(sequence);
       const want = sequence.numTokens - sequence.numComputedTokens;

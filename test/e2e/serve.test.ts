@@ -238,9 +238,17 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
       /--port.*Expected a whole number from 0 to 65535, got "70000"/,
     ],
     [
-      "a flag that is not built",
-      ["serve", "x", "--no-enable-chunked-prefill"],
-      /--no-enable-chunked-prefill is not built yet/,
+      "whole prompts that a step has no room for",
+      ["serve", "--no-enable-chunked-prefill", "--max-num-batched-tokens=64"],
+      /--no-enable-chunked-prefill: expected --max-num-batched-tokens of at least (\d+), .* got 64\. Set --max-num-batched-tokens \1 or --max-model-len 64\./,
+    ],
+    [
+      "whole prompts beside what cuts them",
+      [
+        ...["serve", "--no-enable-chunked-prefill"],
+        "--long-prefill-token-threshold=20",
+      ],
+      /--no-enable-chunked-prefill: expected --long-prefill-token-threshold 0, got 20/,
     ],
     [
       "a block size without kernels",
@@ -274,7 +282,7 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
     rmSync(scratch, { recursive: true });
   });
 
-  it("switches in the environment that say neither true nor false, or what is not built", async () => {
+  it("switches in the environment that say neither true nor false, or what does not fit the rest", async () => {
     const maybe = await runOctavo(["serve", "x"], {
       OCTAVO_ENABLE_PREFIX_CACHING: "maybe",
     });
@@ -282,11 +290,14 @@ describe("octavo's command line refuses what it cannot do, in one line", () => {
     expect(maybe.stderr).toMatch(
       /OCTAVO_ENABLE_PREFIX_CACHING: expected true, false, 1 or 0, got "maybe"/,
     );
-    const unchunked = await runOctavo(["serve", "x"], {
+    const unchunked = await runOctavo(["serve"], {
       OCTAVO_ENABLE_CHUNKED_PREFILL: "false",
+      OCTAVO_LONG_PREFILL_TOKEN_THRESHOLD: "20",
     });
     expect(unchunked.code).toBe(1);
-    expect(unchunked.stderr).toMatch(/enable-chunked-prefill: false is not/);
+    expect(unchunked.stderr).toMatch(
+      /--long-prefill-token-threshold 0, got 20/,
+    );
   });
 
   it.skipIf(!hasShared)(

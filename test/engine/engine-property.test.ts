@@ -29,6 +29,7 @@ const worlds: fc.Arbitrary<World> = fc
       fc.constant(200),
     ),
     longPrefillTokenThreshold: fc.constantFrom(0, 0, 3, 16),
+    enableChunkedPrefill: fc.constantFrom(true, true, false),
     enablePrefixCaching: fc.boolean(),
     asyncScheduling: fc.boolean(),
     schedulingPolicy: fc.constantFrom("fcfs" as const, "priority" as const),
@@ -40,6 +41,13 @@ const worlds: fc.Arbitrary<World> = fc
   })
   .map(({ spareBlocks, weakHash, ...world }) => ({
     ...world,
+    ...(!world.enableChunkedPrefill && {
+      maxNumBatchedTokens: Math.max(
+        world.maxNumBatchedTokens,
+        world.maxModelLen,
+      ),
+      longPrefillTokenThreshold: 0,
+    }),
     numBlocks: Math.ceil(world.maxModelLen / 16) + spareBlocks,
     ...(weakHash && {
       hash: (...args: Parameters<typeof hashBlock>) => hashBlock(...args) & 1,

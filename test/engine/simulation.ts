@@ -27,6 +27,7 @@ export interface World {
   maxNumSeqs: number;
   maxNumBatchedTokens: number;
   longPrefillTokenThreshold: number;
+  enableChunkedPrefill: boolean;
   enablePrefixCaching: boolean;
   asyncScheduling: boolean;
   schedulingPolicy: "fcfs" | "priority";
@@ -55,6 +56,7 @@ export const WORLD: World = {
   maxNumSeqs: 8,
   maxNumBatchedTokens: 64,
   longPrefillTokenThreshold: 0,
+  enableChunkedPrefill: true,
   enablePrefixCaching: true,
   asyncScheduling: true,
   schedulingPolicy: "fcfs",
