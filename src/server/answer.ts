@@ -11,7 +11,7 @@ import type { ServerContext } from "./options.js";
 import type { Delta, TokenLogprobs } from "./output.js";
 import type { CommonBody } from "./schemas.js";
 import type { Chunk, EventStream } from "./sse.js";
-import { serverTiming } from "./timing.js";
+import { serverTiming, streamTiming } from "./timing.js";
 
 export interface Usage {
   prompt_tokens: number;
@@ -129,12 +129,7 @@ async function answerStream(
   };
   // Nothing is told before this turn of the event loop ends, so the stream is there when it is.
   const generation = start(context, reply, specs, sink, () => undefined);
-  // What is known by now; the rest comes as a trailer to clients that say they read those.
-  reply.header("server-timing", serverTiming(generation.record));
-  const trailing = /\btrailers\b/i.test(String(reply.request.headers.te));
-  if (trailing) reply.header("trailer", "server-timing");
-  const trailers = (): Record<string, string> =>
-    trailing ? { "server-timing": serverTiming(generation.record) } : {};
+  const trailers = streamTiming(reply, generation.record);
   stream = context.streams.open(reply);
   for (const chunk of format.opening(generation)) stream.event(chunk);
   stream.flush();

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { OctavoError } from "../core/errors.js";
 import { sha256, type ApiKey } from "./keys-file.js";
 import type { AppOptions } from "./options.js";
@@ -93,19 +93,29 @@ export function guardRoutes(
   app.addHook("onRequest", async (request) => {
     const ring = ringOf(pathOf(request.url));
     if (ring === null) return;
-    const key = keyOf(request.headers);
-    const name = key === undefined ? null : ring.nameOf(key.trim());
-    if (name !== null) {
-      originOf(request).key = name;
-      return;
-    }
-    throw new OctavoError(
-      "invalid_api_key",
-      key === undefined
-        ? "You didn't provide an API key. Send it as a header: Authorization: Bearer KEY."
-        : "Incorrect API key provided.",
-    );
+    const check = (): string => checkKey(ring, keyOf(request.headers));
+    originOf(request).key = check();
+    checks.set(request, check);
   });
+}
+
+/** The name of a key. Errors: 401. */
+function checkKey(ring: KeyRing, key: string | undefined): string {
+  const name = key === undefined ? null : ring.nameOf(key.trim());
+  if (name !== null) return name;
+  throw new OctavoError(
+    "invalid_api_key",
+    key === undefined
+      ? "You didn't provide an API key. Send it as a header: Authorization: Bearer KEY."
+      : "Incorrect API key provided.",
+  );
+}
+
+const checks = new WeakMap<FastifyRequest, () => void>();
+
+/** For a request that goes on for long: its key may have been taken out of the file. Errors: 401. */
+export function checkKeyAgain(request: FastifyRequest): void {
+  checks.get(request)?.();
 }
 
 /** From Authorization, or from x-api-key, where Anthropic's clients send it. */

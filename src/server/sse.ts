@@ -25,7 +25,7 @@ export class StreamHub {
   /** performance.now() of the first step that is not written out. */
   private since = 0;
 
-  /** @param maxBacklogBytes a reader further behind than this is dropped */
+  /** @param maxBacklogBytes a reader further behind than this is dropped: see Backlog */
   constructor(readonly maxBacklogBytes: number) {}
 
   /** Sends the headers at once and hands the connection over. */
@@ -58,19 +58,44 @@ export class StreamHub {
   }
 }
 
+/** Whether a reader keeps up. What repeats its own request is not held against it, however long. */
+export class Backlog {
+  /** Bytes of echoes that may still lie unsent. */
+  private echoes = 0;
+
+  /** @param maxBytes that may lie unsent beside them */
+  constructor(readonly maxBytes: number) {}
+
+  /**
+   * To be asked before a write. False: the reader is too far behind.
+   * @param unsent bytes of earlier writes
+   * @param echoes bytes of the coming write that repeat a request
+   */
+  takes(unsent: number, echoes: number): boolean {
+    this.echoes = Math.min(this.echoes, unsent);
+    if (unsent > this.maxBytes + this.echoes) return false;
+    this.echoes += echoes;
+    return true;
+  }
+}
+
 /** One connection's events. After `end`, or when the connection is gone, everything is dropped. */
 export class EventStream {
   private readonly raw: ServerResponse;
   private pending = "";
+  /** Bytes of what is pending that repeat the request. */
+  private echoes = 0;
   private ending = false;
   private trailers: Record<string, string> = {};
+  private readonly backlog: Backlog;
 
   constructor(
     reply: FastifyReply,
-    private readonly maxBacklogBytes: number,
+    maxBacklogBytes: number,
     private readonly dirty: Set<Flushable>,
   ) {
     this.raw = reply.raw;
+    this.backlog = new Backlog(maxBacklogBytes);
     for (const [name, value] of Object.entries(reply.getHeaders()))
       if (value !== undefined) this.raw.setHeader(name, value);
     this.raw.writeHead(200, {
@@ -82,13 +107,18 @@ export class EventStream {
     this.raw.flushHeaders();
   }
 
-  /** Queues one event: its data, already serialized, and its name where it has one. */
-  event(chunk: Chunk): void {
+  /**
+   * Queues one event: its data, already serialized, and its name where it has one.
+   * @param echo it repeats what the request brought
+   */
+  event(chunk: Chunk, echo = false): void {
     if (this.ending || this.raw.destroyed) return;
-    this.pending +=
+    const text =
       typeof chunk === "string"
         ? `data: ${chunk}\n\n`
         : `event: ${chunk.event}\ndata: ${chunk.data}\n\n`;
+    this.pending += text;
+    if (echo) this.echoes += Buffer.byteLength(text);
     this.dirty.add(this);
   }
 
@@ -111,16 +141,18 @@ export class EventStream {
    * destroyed, and the request with it (a closed connection aborts).
    */
   flush(): void {
-    if (this.raw.destroyed || this.raw.writableEnded) return;
-    if (this.pending !== "") {
-      writeChunk(this.raw, this.pending);
-      this.pending = "";
+    const { raw, pending, echoes } = this;
+    if (raw.destroyed || raw.writableEnded) return;
+    this.pending = "";
+    this.echoes = 0;
+    if (!this.ending && !this.backlog.takes(raw.writableLength, echoes)) {
+      raw.destroy();
+      return;
     }
-    if (this.ending) {
-      this.raw.addTrailers(this.trailers);
-      this.raw.end();
-    } else if (this.raw.writableLength > this.maxBacklogBytes)
-      this.raw.destroy();
+    if (pending !== "") writeChunk(raw, pending);
+    if (!this.ending) return;
+    raw.addTrailers(this.trailers);
+    raw.end();
   }
 }
 

@@ -1,3 +1,4 @@
+import type { FastifyReply } from "fastify";
 import type { RequestRecord } from "./request-registry.js";
 
 /** Milliseconds of a whole HTTP request, over all its prompts; null where it did not get that far. */
@@ -42,6 +43,21 @@ export function serverTiming(record: RequestRecord): string {
     .filter(([, value]) => value !== null)
     .map(([name, value]) => `${name};dur=${(value ?? 0).toFixed(3)}`)
     .join(", ");
+}
+
+/**
+ * Puts what is known of a stream's times into its headers. The function that it returns gives the trailers of its end:
+ * all of them, for clients that say they read those.
+ */
+export function streamTiming(
+  reply: FastifyReply,
+  record: RequestRecord,
+): () => Record<string, string> {
+  reply.header("server-timing", serverTiming(record));
+  if (!/\btrailers\b/i.test(String(reply.request.headers.te)))
+    return () => ({});
+  reply.header("trailer", "server-timing");
+  return () => ({ "server-timing": serverTiming(record) });
 }
 
 /** Milliseconds to whole microseconds: the clock has no more. */

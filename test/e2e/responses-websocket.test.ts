@@ -1,16 +1,15 @@
 /** WebSocket /v1/responses: the openai package's ResponsesWS, and plain `ws` clients. */
 import OpenAI from "openai";
 import { ResponsesWS } from "openai/resources/responses/ws";
-import { afterEach, describe, expect, it } from "vitest";
-import WebSocket from "ws";
+import { describe, expect, it } from "vitest";
 import { pagedEngine } from "../server/known-engine.js";
 import { checkEvents } from "../server/responses/check-events.js";
+import { isEnd, listen, open } from "../server/responses/socket-client.js";
 import { parseSeries } from "../server/series.js";
 import {
   bytes,
   END,
   says,
-  ScriptedEngine,
   serve,
   TOOL_TEMPLATE,
   type Json,
@@ -29,58 +28,9 @@ const echo: Script = ({ promptTokenIds }) => {
   return [...bytes(last.exec(prompt)?.[1] ?? "?"), END];
 };
 
-const sockets: WebSocket[] = [];
-afterEach(() => {
-  for (const socket of sockets.splice(0)) socket.terminate();
-});
-
-async function start(script: Script, options: object = {}) {
-  const engine = new ScriptedEngine(script);
-  const server = await serve(engine, {
-    template: TOOL_TEMPLATE,
-    info: { maxModelLen: 4096 },
-    ...options,
-  });
-  const url = await server.app.listen({ port: 0, host: "127.0.0.1" });
-  return { ...server, engine, url };
-}
-
-/** A plain client that remembers what it was told. */
-async function open(url: string, options: object = {}) {
-  const socket = new WebSocket(
-    `${url.replace("http", "ws")}/v1/responses`,
-    options,
-  );
-  sockets.push(socket);
-  const events: Json[] = [];
-  socket.on("message", (data) =>
-    events.push(JSON.parse((data as Buffer).toString())),
-  );
-  const closed = new Promise<number>((resolve) => socket.on("close", resolve));
-  await new Promise((resolve, reject) => {
-    socket.on("open", resolve);
-    socket.on("error", reject);
-  });
-  const send = (message: unknown): void =>
-    socket.send(
-      typeof message === "string" ? message : JSON.stringify(message),
-    );
-  const create = (body: object): void =>
-    send({ type: "response.create", model, ...body });
-  const until = (test: (event: Json) => boolean): Promise<Json> =>
-    expect
-      .poll(() => events.find(test), { timeout: 10_000, interval: 5 })
-      .toBeDefined()
-      .then(() => events.find(test));
-  return { socket, events, closed, send, create, until };
-}
-
-const isEnd = ({ type }: Json): boolean =>
-  /^response\.(completed|incomplete|failed)$/.test(type);
-
 describe("the openai package's ResponsesWS", () => {
   it("goes on from turn to turn, with store false too", async () => {
-    const { url, engine } = await start(says("Hi."), { apiKeys: ["secret"] });
+    const { url, engine } = await listen(says("Hi."), { apiKeys: ["secret"] });
     const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "secret" });
     const ws = new ResponsesWS(client);
     const turn = (body: object): Promise<OpenAI.Responses.Response> =>
@@ -108,7 +58,7 @@ describe("the openai package's ResponsesWS", () => {
 
 describe("WebSocket /v1/responses", () => {
   it("sends the very events of a stream", async () => {
-    const { url } = await start(says("Hello there."));
+    const { url } = await listen(says("Hello there."));
     const { create, until, events } = await open(url);
     create({ input: "a" });
     const last = await until(isEnd);
@@ -117,7 +67,7 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("runs conversations side by side, each in its order", async () => {
-    const { url, engine } = await start(echo);
+    const { url, engine } = await listen(echo);
     engine.running = false;
     const { create, until, events } = await open(url);
     for (const text of ["one", "two", "three"])
@@ -141,7 +91,7 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("cancels by response or by stream, and goes on", async () => {
-    const { url, client } = await start(endless, { info });
+    const { url, client } = await listen(endless, { info });
     const { create, send, until, events } = await open(url);
     create({ input: "a", stream_id: "x" });
     create({ input: "b", stream_id: "y" });
@@ -167,7 +117,7 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("answers mistakes with events and stays open", async () => {
-    const { url } = await start(says("Hi."));
+    const { url } = await listen(says("Hi."));
     const { create, send, until, events, socket } = await open(url);
     send("{");
     send("[]");
@@ -196,7 +146,7 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("bounds streams and waiting messages", async () => {
-    const { url, engine } = await start(endless, { info });
+    const { url, engine } = await listen(endless, { info });
     engine.running = false;
     const { create, events, until } = await open(url);
     for (let i = 0; i < 65; i++) create({ input: "a", stream_id: `s${i}` });
@@ -228,7 +178,7 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("drops a reader that falls too far behind", async () => {
-    const { url, client } = await start(endless, {
+    const { url, client } = await listen(endless, {
       info,
       maxStreamBacklogBytes: 64 * 1024,
     });
@@ -242,7 +192,7 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("asks for a key, and browsers for an origin that may", async () => {
-    const { app, url } = await start(says("Hi."), {
+    const { app, url } = await listen(says("Hi."), {
       apiKeys: ["secret"],
       allowedOrigins: ["https://good.example"],
     });
@@ -257,14 +207,14 @@ describe("WebSocket /v1/responses", () => {
   });
 
   it("refuses messages that are too large", async () => {
-    const { url } = await start(says("Hi."), { bodyLimitBytes: 1000 });
+    const { url } = await listen(says("Hi."), { bodyLimitBytes: 1000 });
     const { create, closed } = await open(url);
     create({ input: "x".repeat(2000) });
     expect(await closed).toBe(1009);
   });
 
   it("is counted, and closed by a server that shuts down when its answers have ended", async () => {
-    const { app, url, engine, client } = await start(says("Hi."));
+    const { app, url, engine, client } = await listen(says("Hi."));
     const busy = await open(url);
     const idle = await open(url);
     engine.running = false;

@@ -25,6 +25,11 @@ export interface ResponseEvent {
   readonly [field: string]: unknown;
 }
 
+/** It brings the whole response, and with it what the request said. */
+export function isEcho(event: ResponseEvent): boolean {
+  return "response" in event;
+}
+
 type Emit = (event: ResponseEvent) => void;
 type Tokens = Pick<
   Generation,

@@ -4,9 +4,9 @@ import { watchConnection } from "../answer.js";
 import { invalidField } from "../errors.js";
 import type { ServerContext } from "../options.js";
 import { originOf, senderOf } from "../origin.js";
-import { serverTiming } from "../timing.js";
-import type { ResponseEvent } from "./builder.js";
+import { serverTiming, streamTiming } from "../timing.js";
 import type { Item, ResponseResource } from "./resource.js";
+import { isEcho } from "./builder.js";
 import { ResponseRun } from "./run.js";
 import { ResponsesSchema, type ResponsesBody } from "./schema.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
@@ -70,6 +70,7 @@ export function responsesRoutes(
   app.post<ById>(`${RESPONSES_PATH}/:id/cancel`, async (request) => {
     const stored = find(request.params.id, originOf(request).key);
     const { id, status } = stored.response;
+    if (status === "cancelled") return stored.response;
     if (status !== "in_progress")
       throw new OctavoError(
         "invalid_request",
@@ -119,21 +120,25 @@ async function answerStream(
   turn: PreparedTurn,
   stores: readonly ResponseStore[],
 ): Promise<unknown> {
-  const tell = (event: ResponseEvent): void =>
-    stream.event({ event: event.type, data: JSON.stringify(event) });
+  // Nothing is told before this turn of the event loop ends, so the stream is there when it is.
   const run = new ResponseRun(context, turn, stores, {
-    event: tell,
+    event: (event) =>
+      stream.event(
+        { event: event.type, data: JSON.stringify(event) },
+        isEcho(event),
+      ),
     end: () => {
-      stream.done();
+      stream.done("[DONE]", trailers());
       // A cancelled one ends between two steps.
       stream.flush();
     },
   });
-  watchConnection(context, reply, () => run.cancel());
-  // Nothing is told before this turn of the event loop ends, so the stream is there when it is.
+  const trailers = streamTiming(reply, run.generation.record);
   const stream = context.streams.open(reply);
   run.begin();
   stream.flush();
+  // Of a connection that is gone by now it hears at once.
+  watchConnection(context, reply, () => run.cancel());
   return reply;
 }
 

@@ -5,7 +5,9 @@ import { checkNesting } from "../body.js";
 import { errorAnswer, invalidField } from "../errors.js";
 import type { ServerContext } from "../options.js";
 import type { RequestOrigin } from "../origin.js";
+import { Backlog } from "../sse.js";
 import { isFields, type Fields } from "../tools.js";
+import { isEcho } from "./builder.js";
 import { newId, type Item } from "./resource.js";
 import { ResponseRun } from "./run.js";
 import type { ResponsesBody } from "./schema.js";
@@ -41,6 +43,8 @@ export interface SocketOptions {
   readonly origin: RequestOrigin;
   /** Returns the body, or throws 400. */
   readonly validate: (body: Fields) => ResponsesBody;
+  /** Throws 401 once the key of the upgrade request is none any more. */
+  readonly checkKey: () => void;
   /** Hears of errors that are the server's own. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -55,17 +59,23 @@ export class ResponseSocket {
   private readonly memory = new ResponseStore(SOCKET_BOUNDS);
   private readonly streams = new Map<string, Job[]>();
   private pending: string[] = [];
+  /** Bytes of what is pending that repeat requests. */
+  private echoes = 0;
+  /** Responses that are held until the reader keeps up. */
+  private readonly held: (() => void)[] = [];
   private numWaiting = 0;
   private alive = true;
   private closed = false;
   private draining = false;
   private readonly pings: NodeJS.Timeout;
+  private readonly backlog: Backlog;
 
   constructor(
     private readonly socket: WebSocket,
     private readonly options: SocketOptions,
     onClosed: () => void,
   ) {
+    this.backlog = new Backlog(options.context.streams.maxBacklogBytes);
     socket.on("message", (data, isBinary) =>
       this.receive(isBinary ? null : (data as Buffer).toString()),
     );
@@ -90,12 +100,33 @@ export class ResponseSocket {
    */
   flush(): void {
     if (this.closed) return;
-    const { pending, socket } = this;
+    const { pending, echoes, socket } = this;
     this.pending = [];
-    for (const text of pending) socket.send(text);
-    if (socket.bufferedAmount > this.options.context.streams.maxBacklogBytes)
+    this.echoes = 0;
+    if (!this.backlog.takes(socket.bufferedAmount, echoes)) {
       socket.terminate();
-    else this.closeIfDone();
+      return;
+    }
+    const last = pending.pop();
+    for (const text of pending) socket.send(text);
+    if (last !== undefined) socket.send(last, () => this.sent());
+    this.closeIfDone();
+  }
+
+  /** Resolves when the reader is not behind: then another response may begin. */
+  private async keptUp(): Promise<void> {
+    while (!this.closed && this.isBehind)
+      await new Promise<void>((resolve) => this.held.push(resolve));
+  }
+
+  private get isBehind(): boolean {
+    return this.socket.bufferedAmount > this.backlog.maxBytes;
+  }
+
+  private sent(): void {
+    if (this.held.length === 0 || this.isBehind) return;
+    // Each looks again: what the one before it sends may be too much.
+    for (const resume of this.held.splice(0)) resume();
   }
 
   private ping(): void {
@@ -114,6 +145,7 @@ export class ResponseSocket {
       job.run?.cancel();
     }
     this.streams.clear();
+    for (const resume of this.held.splice(0)) resume();
   }
 
   private closeIfDone(): void {
@@ -127,6 +159,7 @@ export class ResponseSocket {
       const message = parse(text);
       stream = streamOf(message);
       const { type } = message;
+      this.options.checkKey();
       if (type === "response.create") this.enqueue(stream, message);
       else if (type === "response.cancel") this.cancel(stream, message);
       else
@@ -209,10 +242,11 @@ export class ResponseSocket {
     const body = this.options.validate(bodyOf(job.message));
     const turn = await prepareTurn(context, body, this.sender(), this.lookup);
     const named = stream === UNNAMED ? {} : { stream_id: stream };
+    await this.keptUp();
     await new Promise<void>((resolve) => {
       const stores = turn.response.store ? [store] : [];
       const run = new ResponseRun(context, turn, [this.memory, ...stores], {
-        event: (event) => this.send({ ...event, ...named }),
+        event: (event) => this.send({ ...event, ...named }, isEcho(event)),
         end: () => {
           context.serverLoad--;
           resolve();
@@ -256,9 +290,12 @@ export class ResponseSocket {
     this.send({ type: "error", status, error: body.error, ...named });
   }
 
-  private send(event: object): void {
+  /** @param echo it repeats what a request brought */
+  private send(event: object, echo = false): void {
     if (this.closed) return;
-    this.pending.push(JSON.stringify(event));
+    const text = JSON.stringify(event);
+    this.pending.push(text);
+    if (echo) this.echoes += Buffer.byteLength(text);
     this.options.context.streams.add(this);
   }
 }

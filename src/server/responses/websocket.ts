@@ -2,6 +2,7 @@ import websocket from "@fastify/websocket";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { OctavoError } from "../../core/errors.js";
 import { now } from "../../core/config.js";
+import { checkKeyAgain } from "../auth.js";
 import type { ServerContext } from "../options.js";
 import { originOf } from "../origin.js";
 import { schemaError } from "../validation.js";
@@ -79,6 +80,7 @@ export function responsesWebSocket(
             context,
             store,
             origin: originOf(request),
+            checkKey: () => checkKeyAgain(request),
             validate: (body) => validated(request, body),
             onFailure: (error) => request.log.error(error),
           },

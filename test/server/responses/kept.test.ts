@@ -139,8 +139,19 @@ describe("responses that are kept", () => {
     await expect.poll(() => client.numPending).toBe(0);
     expect(engine.aborts).toEqual([{ choice: -1, reason: "abort" }]);
     const again = await cancel();
-    expect(again.statusCode).toBe(400);
-    expect(again.json().error.message).toMatch(/has ended \(cancelled\)/);
+    expect(again.statusCode).toBe(200);
+    expect(again.json()).toEqual(response);
+  });
+
+  it("cannot be cancelled when they have ended", async () => {
+    const { app, create } = await start(says("Hi."));
+    const { id } = await create({});
+    const late = await app.inject({
+      method: "POST",
+      url: `${URL}/${id}/cancel`,
+    });
+    expect(late.statusCode).toBe(400);
+    expect(late.json().error.message).toMatch(/has ended \(completed\)/);
   });
 
   it.each([true, false])(
