@@ -1,35 +1,25 @@
-import { readFileSync } from "node:fs";
 import { OctavoError } from "../core/errors.js";
-import { onnxFiles } from "../core/onnx-files.js";
-import type { Encoder } from "../encoder/encoder.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo, LoadPhase } from "../engine/messages.js";
 import { withDraftDirectory } from "../loader/locate-model.js";
-import { createApp, type App } from "../server/app.js";
+import { createApp } from "../server/app.js";
 import type { ServedEncoder } from "../server/encoder/served-encoder.js";
-import { KeysFile } from "../server/keys-file.js";
 import type { RequestTracer } from "../server/tracing.js";
 import { loadChatTemplate, type ChatTemplate } from "../text/chat-template.js";
 import { loadTokenizer } from "../text/tokenizer.js";
 import { findModel } from "./find-model.js";
 import { ProgressBar } from "./format.js";
+import { httpOptions, openKeysFile } from "./http-options.js";
+import { findEncoder, loadEncoder } from "./load-encoder.js";
+import type { LoadedApp } from "./loaded-app.js";
 import { engineConfig, type ServeOptions } from "./serve-flags.js";
 import type { StartupClock } from "./startup-clock.js";
 import { VERSION } from "./version.js";
 
 /** A running engine and the HTTP server over it, which listens nowhere yet. */
-export interface LoadedApp {
-  app: App;
+export interface LoadedTextApp extends LoadedApp {
   engine: EngineClient;
-  /** Null without --embedding-model. */
-  encoder: Encoder | null;
-  /** What requests may call the model. At least one. */
-  names: string[];
   chatTemplate: ChatTemplate;
-  /** Null unless traces are asked for. */
-  tracer: RequestTracer | null;
-  /** Null unless keys are in a file. */
-  keysFile: KeysFile | null;
 }
 
 export interface LoadHooks {
@@ -43,9 +33,8 @@ export async function loadApp(
   model: string | undefined,
   options: ServeOptions,
   { onPlan, clock }: LoadHooks = {},
-): Promise<LoadedApp> {
-  const { apiKeysFile } = options;
-  const keysFile = apiKeysFile === undefined ? null : new KeysFile(apiKeysFile);
+): Promise<LoadedTextApp> {
+  const keysFile = openKeysFile(options);
   const { directory, name } = await findModel(model, {
     revision: options.revision,
     weights: options.loadFormat !== "dummy",
@@ -81,6 +70,7 @@ export async function loadApp(
       encoder = await loadEncoder(foundEncoder, options);
     clock?.end("weights");
     const app = createApp({
+      ...httpOptions(options, keysFile),
       engine,
       tokenizer,
       chatTemplate,
@@ -90,22 +80,11 @@ export async function loadApp(
       servedModelNames: names,
       encoder: encoder ?? undefined,
       modelPath: directory,
-      apiKeys: options.apiKey ?? [],
-      keysFile: keysFile ?? undefined,
-      adminApiKey: options.adminApiKey,
-      metricsApiKey: options.metricsApiKey,
-      allowedOrigins: options.allowedOrigins ?? [],
       streamInterval: options.streamInterval,
-      livenessTimeoutSeconds: options.livenessTimeout,
-      logLevel: options.logLevel,
       logRequests: options.enableLogRequests
         ? { maxLength: options.maxLogLen ?? null }
         : undefined,
-      metrics: !options.disableLogStats,
-      metricsCompat: options.metricsCompat,
       tracer: tracer ?? undefined,
-      tls: readTls(options),
-      version: VERSION,
       seed: options.seed,
       cacheConfig: {
         enablePrefixCaching: options.enablePrefixCaching,
@@ -126,68 +105,6 @@ export async function loadApp(
     await engine.close();
     throw error;
   }
-}
-
-interface FoundEncoder {
-  readonly directory: string;
-  /** What requests call it. */
-  readonly names: readonly string[];
-}
-
-/**
- * Where the embedding model is; null: none was asked for. Errors: those of findModel; `invalid_config` for a name that
- * the text model has.
- */
-async function findEncoder(
-  options: ServeOptions,
-  taken: readonly string[],
-): Promise<FoundEncoder | null> {
-  const { embeddingModel, embeddingModelFile, servedEmbeddingModelName } =
-    options;
-  const flag = "served-embedding-model-name";
-  if (embeddingModel === undefined) {
-    if (servedEmbeddingModelName !== undefined) throw withoutModel(flag);
-    if (embeddingModelFile !== undefined)
-      throw withoutModel("embedding-model-file");
-    return null;
-  }
-  const { directory, name } = await findModel(embeddingModel, {
-    graphs: onnxFiles(embeddingModelFile),
-  });
-  const names = servedEmbeddingModelName ?? [name];
-  const twice = names.find((one) => taken.includes(one));
-  if (twice === undefined) return { directory, names };
-  throw new OctavoError(
-    "invalid_config",
-    `"${twice}" names the text model already; --${flag} gives the embedding model another.`,
-    flag,
-  );
-}
-
-function withoutModel(flag: string): OctavoError {
-  return new OctavoError(
-    "invalid_config",
-    `--${flag} belongs to the model of --embedding-model, which was not given.`,
-    flag,
-  );
-}
-
-/** Errors: those of Encoder.load. */
-async function loadEncoder(
-  { directory, names }: FoundEncoder,
-  options: ServeOptions,
-): Promise<ServedEncoder> {
-  const { embeddingModelFile, threads } = options;
-  const { maxNumQueuedReqs, maxNumQueuedTokens } = options;
-  // Only where it is asked for: it brings its runtime.
-  const { Encoder } = await import("../encoder/encoder.js");
-  const encoder = await Encoder.load(directory, {
-    threads,
-    maxNumQueuedReqs,
-    maxNumQueuedTokens,
-    ...(embeddingModelFile !== undefined && { modelFile: embeddingModelFile }),
-  });
-  return { encoder, names };
 }
 
 /** --quantization states what the checkpoint is; the checkpoint decides. */
@@ -220,32 +137,4 @@ async function startTracer(
     version: VERSION,
     onProblem: (message) => process.stderr.write(`Traces: ${message}\n`),
   });
-}
-
-function readTls(
-  options: ServeOptions,
-): { key: Buffer; cert: Buffer } | undefined {
-  const { sslKeyfile, sslCertfile } = options;
-  if (sslKeyfile === undefined && sslCertfile === undefined) return undefined;
-  if (sslKeyfile === undefined || sslCertfile === undefined)
-    throw new OctavoError(
-      "invalid_config",
-      "--ssl-keyfile and --ssl-certfile go together; only one was given.",
-      sslKeyfile ? "ssl-certfile" : "ssl-keyfile",
-    );
-  const read = (flag: string, file: string): Buffer => {
-    try {
-      return readFileSync(file);
-    } catch (error) {
-      throw new OctavoError(
-        "invalid_config",
-        `--${flag}: cannot read ${file}: ${(error as Error).message}`,
-        flag,
-      );
-    }
-  };
-  return {
-    key: read("ssl-keyfile", sslKeyfile),
-    cert: read("ssl-certfile", sslCertfile),
-  };
 }

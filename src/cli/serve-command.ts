@@ -2,7 +2,13 @@ import { Command } from "commander";
 import { readFile } from "node:fs/promises";
 import { parse as parseYaml } from "yaml";
 import { OctavoError } from "../core/errors.js";
-import { addFlags, applyConfigFile, applySwitchVariables } from "./flags.js";
+import { isEncoderAlone, refuseTextFlags } from "./encoder-alone.js";
+import {
+  addFlags,
+  applyConfigFile,
+  applySwitchVariables,
+  camelCase,
+} from "./flags.js";
 import { SERVE_FLAGS, type ServeOptions } from "./serve-flags.js";
 
 /** `octavo serve [MODEL] [flags]`: flags from the command line, then OCTAVO_*, then --config. */
@@ -11,7 +17,7 @@ export function serveCommand(): Command {
     .description("Serve a model over HTTP, with OpenAI's API.")
     .argument(
       "[model]",
-      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json), or hub name (OWNER/NAME); without one, the built-in model",
+      "directory in the Hugging Face layout (config.json, *.safetensors, tokenizer.json), or hub name (OWNER/NAME); without one, the built-in model (octavo-starter), or --embedding-model alone",
     );
   addFlags(command, SERVE_FLAGS);
   return command.action(
@@ -23,13 +29,17 @@ export function serveCommand(): Command {
         applyConfigFile(self, SERVE_FLAGS, configFile, flags);
         if (typeof fileModel === "string") model ??= fileModel;
       }
-      refuseSwitchedOff(self.opts<ServeOptions>());
+      const options = self.opts<ServeOptions>();
+      refuseSwitchedOff(options);
+      model ??= process.env["OCTAVO_MODEL"];
+      if (isEncoderAlone(model, options))
+        refuseTextFlags((flag) => {
+          const source = self.getOptionValueSource(camelCase(flag));
+          return source !== undefined && source !== "default";
+        });
       // Only now: --help and mistakes in flags answer without loading the server.
       const { serve } = await import("./serve.js");
-      await serve(
-        model ?? process.env["OCTAVO_MODEL"],
-        self.opts<ServeOptions>(),
-      );
+      await serve(model, options);
     },
   );
 }

@@ -239,7 +239,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "embedding-model",
     value: "dir|name",
-    help: "encoder in the hub's ONNX layout beside the model, for /v1/embeddings, /v1/rerank and /v1/score",
+    help: "encoder in the hub's ONNX layout, for /v1/embeddings, /v1/rerank and /v1/score: beside MODEL, or alone without one",
   },
   {
     name: "embedding-model-file",

@@ -2,6 +2,7 @@ import type { EncoderInfo } from "../encoder/encoder.js";
 import type { DraftInfo, EngineInfo } from "../engine/messages.js";
 import type { RunnerGraphs } from "../runner/addon.js";
 import { formatBytes, formatCount } from "./format.js";
+import type { LoadedApp } from "./loaded-app.js";
 import type { ServeOptions } from "./serve-flags.js";
 
 /** What fits, before it is loaded. */
@@ -60,11 +61,42 @@ export function encoderLine(info: EncoderInfo): string {
   return `  ${"Encoder".padEnd(10)} ${info.modelFile} (${how}), ${formatCount(info.maxLength)} tokens`;
 }
 
+/** A request that shows what a server is for. */
+export interface Example {
+  /** Without /v1. */
+  readonly route: string;
+  readonly body: object;
+}
+
+export function exampleOf({
+  names,
+  chatTemplate,
+  encoder,
+}: Pick<LoadedApp, "names" | "chatTemplate" | "encoder">): Example {
+  const model = names[0] ?? "";
+  if (chatTemplate?.available === true) {
+    const messages = [{ role: "user", content: "Hello!" }];
+    return {
+      route: "chat/completions",
+      body: { model, messages, stream: true },
+    };
+  }
+  if (chatTemplate !== null) {
+    const prompt = "Once upon a time";
+    const body = { model, prompt, max_tokens: 64, stream: true };
+    return { route: "completions", body };
+  }
+  const texts = ["A cat sleeps.", "A dog runs."];
+  if (encoder?.info.kind === "embedding")
+    return { route: "embeddings", body: { model, input: texts } };
+  const query = "Which animal sleeps?";
+  return { route: "rerank", body: { model, query, documents: texts } };
+}
+
 /** A request to paste into a shell. */
 export function pasteLine(
   address: string,
-  model: string,
-  hasTemplate: boolean,
+  { route, body }: Example,
   options: ServeOptions,
 ): string {
   const target =
@@ -75,9 +107,5 @@ export function pasteLine(
     options.apiKey === undefined && options.apiKeysFile === undefined
       ? ""
       : ` -H "authorization: Bearer $OCTAVO_API_KEY"`;
-  const route = hasTemplate ? "chat/completions" : "completions";
-  const body = hasTemplate
-    ? { model, messages: [{ role: "user", content: "Hello!" }], stream: true }
-    : { model, prompt: "Once upon a time", max_tokens: 64, stream: true };
   return `Try: curl -N ${target}/v1/${route} -H "content-type: application/json"${key} -d '${JSON.stringify(body)}'`;
 }

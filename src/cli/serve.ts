@@ -1,30 +1,37 @@
 import { constants } from "node:os";
 import { OctavoError } from "../core/errors.js";
+import type { EngineClient } from "../engine/engine-client.js";
 import type { App } from "../server/app.js";
 import type { KeysFile } from "../server/keys-file.js";
 import { isFindingModel } from "./find-model.js";
-import { loadApp, type LoadedApp } from "./load-app.js";
+import { isEncoderAlone } from "./encoder-alone.js";
+import { loadApp } from "./load-app.js";
+import { loadEncoderApp } from "./load-encoder.js";
+import type { LoadedApp } from "./loaded-app.js";
 import type { ServeOptions } from "./serve-flags.js";
 import {
   encoderLine,
+  exampleOf,
   graphLine,
   pasteLine,
   planTable,
 } from "./serve-report.js";
 import { StartupClock } from "./startup-clock.js";
 
-/** Loads the model, listens, and stays until a signal. Throws OctavoError for what the user can mend. */
+/** Loads what is to be served, listens, and stays until a signal. Throws OctavoError for what the user can mend. */
 export async function serve(
   model: string | undefined,
   options: ServeOptions,
 ): Promise<void> {
   const clock = new StartupClock();
   const stopEnding = endOnSignals();
-  const loaded = await loadApp(model, options, {
-    onPlan: (directory, info) => log(planTable(directory, info)),
-    clock,
-  });
-  const { app, engine, encoder, names, chatTemplate } = loaded;
+  const loaded = isEncoderAlone(model, options)
+    ? await loadEncoderApp(options, clock)
+    : await loadApp(model, options, {
+        onPlan: (directory, info) => log(planTable(directory, info)),
+        clock,
+      });
+  const { app, engine, encoder } = loaded;
   if (encoder !== null) log(encoderLine(encoder.info));
   try {
     const address = await listen(app, options);
@@ -33,17 +40,17 @@ export async function serve(
     stopEnding();
     clock.end("server");
     app.started(clock.seconds);
-    const { graphs } = engine.memory;
-    if (graphs.count > 0) log(graphLine(graphs));
+    const graphs = engine?.memory.graphs;
+    if (graphs !== undefined && graphs.count > 0) log(graphLine(graphs));
     log(`Ready after ${clock.total.toFixed(1)} s.`);
     process.stdout.write(
-      `Octavo listening on ${address}\n${pasteLine(address, names[0] ?? "", chatTemplate.available, options)}\n`,
+      `Octavo listening on ${address}\n${pasteLine(address, exampleOf(loaded), options)}\n`,
     );
     if (loaded.keysFile !== null) followKeys(loaded.keysFile);
-    stopOnFailure(loaded);
+    if (engine !== null) stopOnFailure(loaded, engine);
   } catch (error) {
     await encoder?.close();
-    await engine.close();
+    await engine?.close();
     throw error;
   }
 }
@@ -91,7 +98,7 @@ const ENGINE_ENDED = 70;
 const FAREWELL_MS = 3000;
 
 /** An engine that ended by itself has told its requests; what they were told gets out, then the process ends. */
-function stopOnFailure({ app, engine, tracer }: LoadedApp): void {
+function stopOnFailure({ app, tracer }: LoadedApp, engine: EngineClient): void {
   engine.onFatal(({ message }) => {
     log(
       `The engine ended: ${message} Ending with code ${ENGINE_ENDED}, to be started again.`,
@@ -138,7 +145,9 @@ function stopOnSignals(loaded: LoadedApp, timeoutSeconds: number): void {
     drain(loaded, timeoutSeconds).then(
       () =>
         process.exit(
-          engine.unavailable?.code === "shutting_down" ? 0 : ENGINE_ENDED,
+          engine === null || engine.unavailable?.code === "shutting_down"
+            ? 0
+            : ENGINE_ENDED,
         ),
       (error: unknown) => {
         log(error instanceof Error ? error.message : String(error));
@@ -157,7 +166,7 @@ async function drain(loaded: LoadedApp, timeoutSeconds: number): Promise<void> {
   while (pendingOf(loaded) > 0 && performance.now() < deadline)
     await new Promise((resolve) => setTimeout(resolve, 20));
   const left = pendingOf(loaded);
-  await Promise.all([engine.close(), encoder?.close()]);
+  await Promise.all([engine?.close(), encoder?.close()]);
   await app.close();
   await tracer?.shutdown();
   log(
@@ -169,7 +178,7 @@ async function drain(loaded: LoadedApp, timeoutSeconds: number): Promise<void> {
 
 /** Requests that have not ended. */
 function pendingOf({ engine, encoder }: LoadedApp): number {
-  return engine.numPending + (encoder?.numPending ?? 0);
+  return (engine?.numPending ?? 0) + (encoder?.numPending ?? 0);
 }
 
 function log(text: string): void {

@@ -37,7 +37,7 @@ export const STARTER_NAME = "octavo-starter";
 
 /**
  * What a model's name stands for: a directory; a hub name (OWNER/NAME), downloaded where the cache doesn't have it;
- * nothing: the model built into Octavo. Errors: `invalid_config`, `not_found`, `download_failed`; `request_aborted` after
+ * nothing, or STARTER_NAME: the model built into Octavo. Errors: `invalid_config`, `not_found`, `download_failed`; `request_aborted` after
  * `signal`.
  */
 export async function locateModel(
@@ -53,7 +53,7 @@ export async function locateModel(
       `--revision belongs to a model by hub name (OWNER/NAME), got ${model === undefined ? "no model" : `the model "${model}"`}.`,
       "revision",
     );
-  if (model === undefined)
+  if (model === undefined || (model === STARTER_NAME && !existsSync(model)))
     return builtIn(
       options.starterDirectory ?? path.join(packageRoot(), "models/starter"),
     );

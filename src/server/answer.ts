@@ -7,7 +7,7 @@ import {
   type GenerationSink,
   type GenerationSpec,
 } from "./generation.js";
-import type { ServerContext } from "./options.js";
+import type { HttpContext, ServerContext } from "./options.js";
 import type { Delta, TokenLogprobs } from "./output.js";
 import type { CommonBody } from "./schemas.js";
 import type { Chunk, EventStream } from "./sse.js";
@@ -154,7 +154,7 @@ function start(
 
 /** Counts a generation for /load until its connection closes; `onGone` hears of one that closes before the answer is complete. */
 export function watchConnection(
-  context: ServerContext,
+  context: HttpContext,
   { raw }: FastifyReply,
   onGone: () => void,
 ): void {

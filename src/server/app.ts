@@ -19,7 +19,7 @@ import { guardRoutes, pathOf } from "./auth.js";
 import { readBodies } from "./body.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
-import { createContext } from "./context.js";
+import { createContext, createEncoderContext } from "./context.js";
 import { allowOrigins } from "./cors.js";
 import { embeddingRoutes } from "./encoder/embeddings.js";
 import { scoreRoutes } from "./encoder/scores.js";
@@ -28,7 +28,13 @@ import { healthRoutes } from "./health.js";
 import type { StartupSeconds } from "./meters.js";
 import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
-import type { AppOptions, ServerContext } from "./options.js";
+import type {
+  AppOptions,
+  EncoderAppOptions,
+  HttpContext,
+  HttpOptions,
+  ServerContext,
+} from "./options.js";
 import { describeRoutes } from "./openapi.js";
 import { originOf } from "./origin.js";
 import { requestRoutes } from "./requests.js";
@@ -37,6 +43,7 @@ import { ResponseStore, SERVER_BOUNDS } from "./responses/store.js";
 import { responsesWebSocket } from "./responses/websocket.js";
 import { tokenizeRoutes } from "./tokenize.js";
 import { schemaError } from "./validation.js";
+import { refuseTextRoutes } from "./without-text.js";
 import { closeUnusedConnections } from "./unused-connections.js";
 import { closeWaitingAnswers } from "./waiting-answers.js";
 
@@ -55,9 +62,38 @@ export type App = FastifyInstance & {
 
 /** The HTTP server over a running engine. Closing it leaves the engine alone. */
 export function createApp(options: AppOptions): App {
-  const { bodyLimitBytes = DEFAULT_BODY_LIMIT } = options;
+  const { bodyLimitBytes = DEFAULT_BODY_LIMIT, engine } = options;
+  const app = createHttp(options);
+  const context = createContext(options, app.log);
+  watchEngine(app, context);
+  app.addHook("onClose", () => context.grammars.close());
+  prepareRoutes(app, context, options);
+  const responses = new ResponseStore(SERVER_BOUNDS);
+  const drainWebSockets = responsesWebSocket(app, context, responses, {
+    allowedOrigins: options.allowedOrigins ?? [],
+    maxMessageBytes: bodyLimitBytes,
+  });
+  addTextRoutes(app, context, responses);
+  addRoutes(app, context);
+  return withLifecycle(app, context, () => {
+    void engine.drain();
+    drainWebSockets();
+  });
+}
+
+/** The HTTP server over an encoder alone. Closing it leaves the encoder alone. */
+export function createEncoderApp(options: EncoderAppOptions): App {
+  const app = createHttp(options);
+  const context = createEncoderContext(options);
+  prepareRoutes(app, context, options);
+  refuseTextRoutes(app, options.encoder);
+  addRoutes(app, context);
+  return withLifecycle(app, context, () => undefined);
+}
+
+function createHttp(options: HttpOptions): FastifyInstance {
   const app = Fastify({
-    bodyLimit: bodyLimitBytes,
+    bodyLimit: options.bodyLimitBytes ?? DEFAULT_BODY_LIMIT,
     loggerInstance: createLogger(options),
     logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: "x-request-id",
@@ -79,38 +115,50 @@ export function createApp(options: AppOptions): App {
       sendError(request, reply, error);
     },
   });
-  const context = createContext(options, app.log);
-  const { engine } = options;
-  engine.onFlush(() => context.streams.flushSoon());
-  engine.onError((error) => app.log.error(error, "engine"));
-  watchAcceptance(engine, (fields, message) => app.log.warn(fields, message));
-  watchDrafter(engine, (fields, message) => app.log.error(fields, message));
-  engine.onRestart((health) => logRestart(app.log, health));
   app.setErrorHandler((error, request, reply) => {
     if (errorAnswer(error).status === 500) request.log.error(error);
     return sendError(request, reply, error);
   });
-  app.addHook("onClose", () => context.grammars.close());
   closeUnusedConnections(app);
   closeWaitingAnswers(app);
   readBodies(app);
+  return app;
+}
+
+function watchEngine(
+  app: FastifyInstance,
+  { engine, streams }: ServerContext,
+): void {
+  engine.onFlush(() => streams.flushSoon());
+  engine.onError((error) => app.log.error(error, "engine"));
+  watchAcceptance(engine, (fields, message) => app.log.warn(fields, message));
+  watchDrafter(engine, (fields, message) => app.log.error(fields, message));
+  engine.onRestart((health) => logRestart(app.log, health));
+}
+
+/** What must be there before any route is. */
+function prepareRoutes(
+  app: FastifyInstance,
+  context: HttpContext,
+  options: HttpOptions,
+): void {
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);
   answerUnknownRoutes(app);
   describeRoutes(app, context.version);
-  const responses = new ResponseStore(SERVER_BOUNDS);
-  const drainWebSockets = responsesWebSocket(app, context, responses, {
-    allowedOrigins: options.allowedOrigins ?? [],
-    maxMessageBytes: bodyLimitBytes,
-  });
-  addRoutes(app, context, responses);
+}
+
+function withLifecycle(
+  app: FastifyInstance,
+  context: HttpContext,
+  drainText: () => void,
+): App {
   return Object.assign(app, {
     beginDrain() {
       context.draining = true;
-      void engine.drain();
       context.encoder?.encoder.drain();
-      drainWebSockets();
+      drainText();
     },
     started(seconds: StartupSeconds) {
       context.metrics?.started(seconds);
@@ -122,13 +170,13 @@ export function createApp(options: AppOptions): App {
 function createLogger({
   logLevel = "info",
   logStream = pino.destination(2),
-}: AppOptions): FastifyBaseLogger {
+}: HttpOptions): FastifyBaseLogger {
   return pino({ level: logLevel }, logStream);
 }
 
 function createServer(
   handler: http.RequestListener,
-  tls: AppOptions["tls"],
+  tls: HttpOptions["tls"],
 ): http.Server {
   const server =
     tls === undefined
@@ -138,7 +186,7 @@ function createServer(
   return server;
 }
 
-function addHooks(app: FastifyInstance, { metrics }: ServerContext): void {
+function addHooks(app: FastifyInstance, { metrics }: HttpContext): void {
   app.addHook("onRequest", async (request, reply) => {
     originOf(request);
     reply.header("x-request-id", request.id);
@@ -172,7 +220,7 @@ function logUnknownFields(
   if (fields.length > 0) log.debug({ fields }, "unknown request fields");
 }
 
-function addRoutes(
+function addTextRoutes(
   app: FastifyInstance,
   context: ServerContext,
   responses: ResponseStore,
@@ -181,13 +229,16 @@ function addRoutes(
   chatRoutes(app, context);
   anthropicRoutes(app, context);
   responsesRoutes(app, context, responses);
-  embeddingRoutes(app, context);
-  scoreRoutes(app, context);
   tokenizeRoutes(app, context);
-  modelRoutes(app, context);
-  healthRoutes(app, context);
   requestRoutes(app, context);
   adminRoutes(app, context);
+}
+
+function addRoutes(app: FastifyInstance, context: HttpContext): void {
+  embeddingRoutes(app, context);
+  scoreRoutes(app, context);
+  modelRoutes(app, context);
+  healthRoutes(app, context);
   const { metrics } = context;
   if (metrics === null) return;
   app.get("/metrics", async (_request, reply) => {

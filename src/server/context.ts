@@ -3,8 +3,15 @@ import { GrammarPool } from "../grammar/grammar-pool.js";
 import { vocabularyOf } from "../grammar/vocabulary.js";
 import { dialectOf } from "../text/turn/dialect.js";
 import { keyNames } from "./auth.js";
+import type { MeterOptions } from "./meters.js";
 import { ServerMetrics } from "./metrics.js";
-import type { AppOptions, ServerContext } from "./options.js";
+import type {
+  AppOptions,
+  EncoderAppOptions,
+  HttpContext,
+  HttpOptions,
+  ServerContext,
+} from "./options.js";
 import { RequestLog } from "./request-log.js";
 import { RequestTemplates } from "./request-templates.js";
 import { RequestRegistry } from "./request-registry.js";
@@ -27,6 +34,50 @@ function createGrammarPool(options: AppOptions): GrammarPool {
   });
 }
 
+/** Of a server without a text model. */
+export function createEncoderContext(options: EncoderAppOptions): HttpContext {
+  const { encoder, names } = options.encoder;
+  return httpContext(options, {
+    engine: null,
+    servedModelNames: [],
+    modelPath: null,
+    metrics: createMetrics(options, {
+      engine: null,
+      modelName: names[0] ?? "",
+      maxLength: encoder.info.maxLength,
+    }),
+  });
+}
+
+function createMetrics(
+  options: HttpOptions,
+  of: Pick<MeterOptions, "engine" | "modelName" | "maxLength">,
+): ServerMetrics | null {
+  if (options.metrics === false) return null;
+  const encoder = options.encoder?.encoder ?? null;
+  return new ServerMetrics(
+    { ...of, keys: keyNames(options), encoder },
+    options.metricsCompat ?? false,
+  );
+}
+
+function httpContext<
+  T extends Pick<
+    HttpContext,
+    "engine" | "servedModelNames" | "modelPath" | "metrics"
+  >,
+>(options: HttpOptions, parts: T) {
+  return {
+    ...parts,
+    encoder: options.encoder ?? null,
+    version: options.version ?? "unknown",
+    livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,
+    startedAt: Math.floor(Date.now() / 1000),
+    draining: false,
+    serverLoad: 0,
+  };
+}
+
 /** @param log where prompts are logged, if they are */
 export function createContext(
   options: AppOptions,
@@ -38,23 +89,20 @@ export function createContext(
     gpuMemoryUtilization: 0.9,
   };
   const backlog = options.maxStreamBacklogBytes ?? DEFAULT_BACKLOG;
-  const metrics =
-    options.metrics === false
-      ? null
-      : new ServerMetrics(
-          {
-            engine,
-            modelName: servedModelNames[0] ?? "",
-            cacheConfig,
-            keys: keyNames(options),
-            encoder: options.encoder?.encoder ?? null,
-          },
-          options.metricsCompat ?? false,
-        );
+  const metrics = createMetrics(options, {
+    engine: { client: engine, cacheConfig },
+    modelName: servedModelNames[0] ?? "",
+    maxLength: engine.info.maxModelLen,
+  });
   const { chatTemplate, trustRequestChatTemplate = false } = options;
   const dialect = dialectOf(chatTemplate, options);
   return {
-    engine,
+    ...httpContext(options, {
+      engine,
+      servedModelNames,
+      modelPath: options.modelPath,
+      metrics,
+    }),
     tokenizer: options.tokenizer,
     chatTemplate,
     dialect,
@@ -63,10 +111,6 @@ export function createContext(
       options,
       trustRequestChatTemplate,
     ),
-    servedModelNames,
-    modelPath: options.modelPath,
-    encoder: options.encoder ?? null,
-    metrics,
     requests: new RequestRegistry(metrics?.meters ?? null, (timeline, record) =>
       tracer?.ended(timeline, record),
     ),
@@ -79,10 +123,5 @@ export function createContext(
     streamInterval: options.streamInterval ?? 1,
     cacheBlockSize: cacheConfig.enablePrefixCaching ? engine.info.blockSize : 0,
     seeds: new SeedSource(options.seed),
-    version: options.version ?? "unknown",
-    livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,
-    startedAt: Math.floor(Date.now() / 1000),
-    draining: false,
-    serverLoad: 0,
   };
 }

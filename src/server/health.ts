@@ -1,12 +1,9 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { now } from "../core/config.js";
-import type { ServerContext } from "./options.js";
+import type { HttpContext } from "./options.js";
 
 /** What orchestrators ask: /health, /ping, /live, /ready; /load and /version. */
-export function healthRoutes(
-  app: FastifyInstance,
-  context: ServerContext,
-): void {
+export function healthRoutes(app: FastifyInstance, context: HttpContext): void {
   const { engine } = context;
   const report = (reply: FastifyReply, problem: string | null) =>
     reply.code(problem === null ? 200 : 503).send({
@@ -14,7 +11,7 @@ export function healthRoutes(
       ...(problem !== null && { reason: problem }),
     });
   const failed = (): string | null => {
-    const error = engine.unavailable;
+    const error = engine?.unavailable ?? null;
     return error === null || error.code === "shutting_down"
       ? null
       : `the engine ended: ${error.message}`;
@@ -28,16 +25,18 @@ export function healthRoutes(
   const stuck = (): string | null => {
     const encoder = context.encoder?.encoder;
     return (
-      overdue(engine.numPending, engine.lastStepTime, "step") ??
+      (engine && overdue(engine.numPending, engine.lastStepTime, "step")) ??
       (encoder === undefined
         ? null
         : overdue(encoder.numPending, encoder.lastBatchTime, "batch"))
     );
   };
   const restarting = (): string | null =>
-    engine.stats.runner.restarting ? "the device is being restarted" : null;
+    engine?.stats.runner.restarting === true
+      ? "the device is being restarted"
+      : null;
   const draining = (): string | null =>
-    context.draining || engine.unavailable !== null
+    context.draining || (engine !== null && engine.unavailable !== null)
       ? "the server is shutting down"
       : null;
 

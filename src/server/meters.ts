@@ -57,9 +57,14 @@ export const STARTUP_PHASES = [
 export type StartupSeconds = Record<(typeof STARTUP_PHASES)[number], number>;
 
 export interface MeterOptions {
-  engine: EngineClient;
+  /** Null where there is no text model. */
+  engine: {
+    client: EngineClient;
+    cacheConfig: { enablePrefixCaching: boolean; gpuMemoryUtilization: number };
+  } | null;
   modelName: string;
-  cacheConfig: { enablePrefixCaching: boolean; gpuMemoryUtilization: number };
+  /** Most tokens of a request. */
+  maxLength: number;
   /** Names of the API keys. */
   keys: readonly string[];
   /** Null where there is no embedding model. */
@@ -72,11 +77,13 @@ export type Meters = ReturnType<typeof createMeters>;
 
 /** Every metric of the server, on a registry of its own. */
 export function createMeters(options: MeterOptions) {
-  const { engine, modelName, cacheConfig, keys, startup } = options;
+  const { engine, modelName, maxLength, keys, startup } = options;
   const make = new MeterFactory({ model_name: modelName, engine: "0" });
-  addEngineState(make, engine);
-  addSpeculation(make, engine);
-  addCacheConfig(make.registry, engine, cacheConfig);
+  if (engine !== null) {
+    addEngineState(make, engine.client);
+    addSpeculation(make, engine.client);
+    addCacheConfig(make.registry, engine.client, engine.cacheConfig);
+  }
   if (options.encoder !== null) addEncoder(make, options.encoder);
   make.gauges(
     "octavo_startup_seconds",
@@ -93,7 +100,7 @@ export function createMeters(options: MeterOptions) {
       ["kind", ["prompt", "generation"]],
     ),
     ...tokenMeters(make),
-    ...requestMeters(make, lengths(engine.info.maxModelLen)),
+    ...requestMeters(make, lengths(maxLength)),
     ...latencyMeters(make),
     ...httpMeters(make.registry),
     webSockets: webSocketMeters(make),

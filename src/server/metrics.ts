@@ -29,7 +29,7 @@ export class ServerMetrics {
       ...options,
       startup: () => this.startupSeconds,
     });
-    options.engine.onStep((stats) => this.step(stats));
+    options.engine?.client.onStep((stats) => this.step(stats));
   }
 
   /** The exposition, text format 0.0.4. Whole-number bounds print as vLLM's do: le="1.0". */
@@ -38,6 +38,7 @@ export class ServerMetrics {
     let text = await registry.metrics();
     if (this.compat)
       for (const [retired, current] of RETIRED) {
+        if (registry.getSingleMetric(current) === undefined) continue;
         const metric = await registry.getSingleMetricAsString(current);
         text += `\n${metric.replaceAll(current, retired)}\n`;
       }

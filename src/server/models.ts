@@ -1,23 +1,20 @@
 import type { FastifyInstance } from "fastify";
-import type { ServerContext } from "./options.js";
-import { checkModel } from "./prepare.js";
+import { OctavoError } from "../core/errors.js";
+import type { HttpContext } from "./options.js";
 
 /** GET /v1/models and /v1/models/{id}; names may contain slashes. */
-export function modelRoutes(
-  app: FastifyInstance,
-  context: ServerContext,
-): void {
+export function modelRoutes(app: FastifyInstance, context: HttpContext): void {
   const { encoder } = context;
   const card = (id: string) => {
-    const info = encoder?.names.includes(id) === true && encoder.encoder.info;
+    const info = encoder?.names.includes(id) ? encoder.encoder.info : null;
     return {
       id,
       object: "model",
       created: context.startedAt,
       owned_by: "octavo",
-      root: info ? info.directory : context.modelPath,
+      root: info !== null ? info.directory : context.modelPath,
       parent: null,
-      max_model_len: info ? info.maxLength : context.engine.info.maxModelLen,
+      max_model_len: info?.maxLength ?? context.engine?.info.maxModelLen,
     };
   };
   const names = [...context.servedModelNames, ...(encoder?.names ?? [])];
@@ -25,11 +22,15 @@ export function modelRoutes(
     object: "list",
     data: names.map(card),
   }));
-  app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params }) =>
-    card(
-      names.includes(params["*"])
-        ? params["*"]
-        : checkModel(params["*"], context),
-    ),
-  );
+  app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params }) => {
+    const id = params["*"];
+    if (id === "") return card(names[0] ?? "");
+    if (names.includes(id)) return card(id);
+    const quoted = names.map((name) => `\`${name}\``).join(", ");
+    throw new OctavoError(
+      "model_not_found",
+      `The model \`${id}\` does not exist; this server has ${quoted}.`,
+      "model",
+    );
+  });
 }

@@ -13,18 +13,10 @@ import type { SeedSource } from "./seeds.js";
 import type { StreamHub } from "./sse.js";
 import type { RequestTracer } from "./tracing.js";
 
-export interface AppOptions extends DialectOptions {
-  engine: EngineClient;
-  tokenizer: Tokenizer;
-  chatTemplate: ChatTemplate;
-  /** Requests may bring chat templates of their own. Default false. */
-  trustRequestChatTemplate?: boolean | undefined;
-  /** Names that requests may use; the first one is reported. At least one. */
-  servedModelNames: readonly string[];
+/** What does not depend on which models a server has. */
+export interface HttpOptions {
   /** Answers /v1/embeddings, /v1/rerank and /v1/score, which are 404 without. Closing the app leaves it alone. */
   encoder?: ServedEncoder | undefined;
-  /** Reported as the `root` of the model card. */
-  modelPath: string;
   /** Keys of /v1, /tokenize and /detokenize; open without any. */
   apiKeys?: readonly string[] | undefined;
   /** More of them, that may change. */
@@ -41,19 +33,36 @@ export interface AppOptions extends DialectOptions {
   logLevel?: string | undefined;
   /** Where logs go instead. */
   logStream?: { write(line: string): void } | undefined;
-  /** Prompts are logged too; not without. */
-  logRequests?: RequestLogOptions | undefined;
   /** Without metrics nothing is counted and /metrics is not there. Default true. */
   metrics?: boolean | undefined;
   /** Metrics also under the names that vLLM has retired. */
   metricsCompat?: boolean | undefined;
-  /** Hears of each prompt that has ended. */
-  tracer?: RequestTracer | undefined;
   tls?: { key: Buffer; cert: Buffer } | undefined;
   /** Reported by /version. */
   version?: string | undefined;
   /** Largest request body. Default 32 MiB. */
   bodyLimitBytes?: number | undefined;
+}
+
+/** A server of an encoder alone. */
+export interface EncoderAppOptions extends HttpOptions {
+  encoder: ServedEncoder;
+}
+
+export interface AppOptions extends HttpOptions, DialectOptions {
+  engine: EngineClient;
+  tokenizer: Tokenizer;
+  chatTemplate: ChatTemplate;
+  /** Requests may bring chat templates of their own. Default false. */
+  trustRequestChatTemplate?: boolean | undefined;
+  /** Names that requests may use; the first one is reported. At least one. */
+  servedModelNames: readonly string[];
+  /** Reported as the `root` of the model card. */
+  modelPath: string;
+  /** Prompts are logged too; not without. */
+  logRequests?: RequestLogOptions | undefined;
+  /** Hears of each prompt that has ended. */
+  tracer?: RequestTracer | undefined;
   /** A stream whose reader is further behind than this is dropped. Default 1 MiB. */
   maxStreamBacklogBytes?: number | undefined;
   /** Tokens of a choice that share an event of a stream, but for the first and the last. Default 1. */
@@ -67,19 +76,34 @@ export interface AppOptions extends DialectOptions {
     { enablePrefixCaching: boolean; gpuMemoryUtilization: number } | undefined;
 }
 
-/** What the routes share. */
-export interface ServerContext {
+/** What the routes of every server share. */
+export interface HttpContext {
+  /** Null where there is an encoder alone. */
+  readonly engine: EngineClient | null;
+  /** Of the text model; none where there is none. */
+  readonly servedModelNames: readonly string[];
+  readonly modelPath: string | null;
+  /** Null where no embedding model was given. */
+  readonly encoder: ServedEncoder | null;
+  readonly metrics: ServerMetrics | null;
+  readonly version: string;
+  readonly livenessTimeoutSeconds: number;
+  /** Seconds since 1970. */
+  readonly startedAt: number;
+  draining: boolean;
+  /** Requests being computed, for /load. */
+  serverLoad: number;
+}
+
+/** What the routes of a text model share. */
+export interface ServerContext extends HttpContext {
   readonly engine: EngineClient;
   readonly tokenizer: Tokenizer;
   readonly chatTemplate: ChatTemplate;
   readonly dialect: Dialect;
   /** Of chat requests, which may bring one. */
   readonly templates: RequestTemplates;
-  readonly servedModelNames: readonly string[];
   readonly modelPath: string;
-  /** Null where no embedding model was given. */
-  readonly encoder: ServedEncoder | null;
-  readonly metrics: ServerMetrics | null;
   readonly requests: RequestRegistry;
   /** Null unless prompts are logged. */
   readonly requestLog: RequestLog | null;
@@ -90,11 +114,4 @@ export interface ServerContext {
   /** Tokens of a block of the prefix cache; 0: there is none. */
   readonly cacheBlockSize: number;
   readonly seeds: SeedSource;
-  readonly version: string;
-  readonly livenessTimeoutSeconds: number;
-  /** Seconds since 1970. */
-  readonly startedAt: number;
-  draining: boolean;
-  /** Generation requests being served, for /load. */
-  serverLoad: number;
 }

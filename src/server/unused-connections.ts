@@ -16,7 +16,11 @@ export function closeUnusedConnections(app: FastifyInstance): void {
     socket.once("close", () => unused.delete(socket));
   });
   server.on("request", (request) => unused.delete(request.socket));
-  server.on("upgrade", (request) => unused.delete(request.socket));
+  app.addHook("onReady", async () => {
+    // Where nobody else takes them up, upgrades are requests like any; a listener here would leave them without an answer.
+    if (server.listenerCount("upgrade") > 0)
+      server.on("upgrade", (request) => unused.delete(request.socket));
+  });
   app.addHook("preClose", async () => {
     for (const socket of unused) socket.destroy();
   });

@@ -46,10 +46,11 @@ describe("what MODEL stands for", () => {
     });
     mkdirSync(starterDirectory);
     writeFileSync(path.join(starterDirectory, "config.json"), "{}");
-    expect(await findModel(undefined, { starterDirectory })).toEqual({
-      directory: starterDirectory,
-      name: "octavo-starter",
-    });
+    for (const none of [undefined, "octavo-starter"])
+      expect(await findModel(none, { starterDirectory })).toEqual({
+        directory: starterDirectory,
+        name: "octavo-starter",
+      });
   });
 
   it("a hub name: its snapshot, under the hub name; the revision counts", async () => {

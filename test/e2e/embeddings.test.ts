@@ -118,6 +118,46 @@ describe.skipIf(!hasShared)(
   },
 );
 
+describe("octavo serve --embedding-model without a text model", () => {
+  let server: ServerProcess | null = null;
+  afterAll(() => server?.stop("SIGKILL"));
+
+  it("serves the encoder alone, and ends in order", async () => {
+    const encoder = tinyDirectory({ files: MEAN_MODULES });
+    server = await startServer(["--embedding-model", encoder]);
+    const { url } = server;
+    const shown = `${server.stdout()}${server.stderr()}`;
+    expect(shown).toMatch(/Encoder .*onnx\/model\.onnx/);
+    expect(shown).not.toMatch(/octavo-starter|KV cache/);
+    const example = /Try: curl -N (\S+) .* -d '(.*)'/.exec(shown);
+    const [, target = "", body = ""] = example ?? [];
+    const answer = await post(target, JSON.parse(body) as object);
+    expect(answer.status).toBe(200);
+    expect(((await answer.json()) as EmbeddingAnswer).data).toHaveLength(2);
+    expect((await post(`${url}/v1/completions`, {})).status).toBe(404);
+    const models = await fetch(`${url}/v1/models`);
+    const { data } = (await models.json()) as { data: { id: string }[] };
+    expect(data.map(({ id }) => id)).toEqual(["tiny-encoder"]);
+    expect(await server.stop("SIGTERM")).toBe(0);
+  });
+
+  it("takes no flags of a text model", async () => {
+    const encoder = tinyDirectory();
+    const cases: [string[], NodeJS.ProcessEnv, RegExp][] = [
+      [["--max-model-len", "8"], {}, /--max-model-len .*a text model/],
+      [[], { OCTAVO_DEVICE: "cpu" }, /--device \(OCTAVO_DEVICE\)/],
+      [["--served-model-name", "x"], {}, /--served-embedding-model-name names/],
+      [["--revision", "v1"], {}, /--revision belongs to a model by hub name/],
+    ];
+    for (const [flags, env, message] of cases) {
+      const args = ["serve", "--embedding-model", encoder, ...flags];
+      const { code, stderr } = await runOctavo(args, env);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(message);
+    }
+  });
+});
+
 describe("an encoder by hub name", () => {
   it("is downloaded with its graph and its pooling, and nothing else", async () => {
     const home = mkdtempSync(path.join(os.tmpdir(), "octavo-hub-"));

@@ -6,7 +6,7 @@ import type { Encoder } from "../../encoder/encoder.js";
 import type { EncoderInput } from "../../encoder/messages.js";
 import { finishVector } from "../../encoder/vectors.js";
 import { invalidField, unsupportedField } from "../errors.js";
-import type { ServerContext } from "../options.js";
+import type { HttpContext } from "../options.js";
 import { readIds } from "../prompts.js";
 import { EmbeddingSchema, type EmbeddingBody } from "./schemas.js";
 import {
@@ -32,7 +32,7 @@ export interface Embeddings {
 /** POST /v1/embeddings */
 export function embeddingRoutes(
   app: FastifyInstance,
-  context: ServerContext,
+  context: HttpContext,
 ): void {
   app.post<{ Body: EmbeddingBody }>(
     "/v1/embeddings",

@@ -4,7 +4,7 @@ import { OctavoError } from "../../core/errors.js";
 import type { Encoder } from "../../encoder/encoder.js";
 import { cosine, finishVector, sigmoid } from "../../encoder/vectors.js";
 import { invalidField } from "../errors.js";
-import type { ServerContext } from "../options.js";
+import type { HttpContext } from "../options.js";
 import {
   RerankSchema,
   ScoreSchema,
@@ -34,10 +34,7 @@ interface Scores {
 }
 
 /** POST /v1/rerank and /v1/score, also under the paths where Jina's, Cohere's and vLLM's clients ask. */
-export function scoreRoutes(
-  app: FastifyInstance,
-  context: ServerContext,
-): void {
+export function scoreRoutes(app: FastifyInstance, context: HttpContext): void {
   for (const url of ["/v1/rerank", "/v2/rerank", "/rerank"])
     app.post<{ Body: RerankBody }>(
       url,

@@ -3,7 +3,7 @@ import { OctavoError } from "../../core/errors.js";
 import type { Encoder } from "../../encoder/encoder.js";
 import type { EncoderInput } from "../../encoder/messages.js";
 import { watchConnection } from "../answer.js";
-import type { ServerContext } from "../options.js";
+import type { HttpContext } from "../options.js";
 import { originOf } from "../origin.js";
 import { refuseFields, type Refusal } from "../unsupported.js";
 
@@ -44,7 +44,7 @@ const UNBUILT: readonly Refusal[] = [
 
 /** The encoder that a body asks for and the name it used. Errors: 404 model_not_found, 400 for a field that is not built. */
 export function encoderOf(
-  context: ServerContext,
+  context: HttpContext,
   body: { model?: string | null },
 ): { encoder: Encoder; name: string } {
   const { served, model } = { served: context.encoder, model: body.model };
@@ -70,7 +70,7 @@ export function encoderOf(
 
 /** Computes for a request until its connection closes; null where it did. Counts tokens and refusals. */
 export async function whileConnected<T extends { numTokens: number }>(
-  context: ServerContext,
+  context: HttpContext,
   request: FastifyRequest,
   reply: FastifyReply,
   compute: (signal: AbortSignal) => Promise<T>,
