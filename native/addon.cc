@@ -163,6 +163,7 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
     result.Set("totalMemory", toNumber(env, device.totalMemory));
     result.Set("availableMemory", toNumber(env, device.availableMemory));
     result.Set("threads", Napi::Number::New(env, device.threads));
+    result.Set("processors", Napi::Number::New(env, device.processors));
     result.Set("isa", Napi::String::New(env, device.isa));
     result.Set("driver", Napi::String::New(env, device.driver));
     result.Set("hostMemory", Napi::Boolean::New(env, device.hostMemory));

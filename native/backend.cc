@@ -93,6 +93,7 @@ DeviceInfo describeDevice(const std::string& device, int32_t threads) {
   info.kvCacheDtype = ops.kvDefault;
   info.graphs = ops.beginCapture != nullptr;
   info.threads = threads > 0 ? threads : physicalCores();
+  info.processors = availableProcessors();
   if (ops.describe) {
     DeviceDescription description{};
     char reason[256] = "";

@@ -20,7 +20,7 @@ const Ops& findBackend(const std::string& device);
 struct DeviceInfo {
   std::string device, description, isa, driver;
   uint64_t totalMemory = 0, availableMemory = 0;
-  int32_t threads = 0;
+  int32_t threads = 0, processors = 1;
   bool hostMemory = true, graphs = false, tunes = false;
   int32_t activationBytes = 4;
   DType kvCacheDtype = DType::F32;

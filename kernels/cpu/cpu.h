@@ -13,6 +13,9 @@ const char* cpuIsa();
 int physicalCores();
 // The same, asked anew.
 int countPhysicalCores();
+// Threads that can run at once: hardware threads of the affinity, within the container's quota; at least 1.
+// Asked anew at each call.
+int availableProcessors();
 
 // For tests and measurements: contexts opened from now on use `name` (as cpuIsa() says them; null: the best
 // there is). False: unknown, or not available on this processor.

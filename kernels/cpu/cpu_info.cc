@@ -75,6 +75,21 @@ int countCores() {
 
 #endif
 
+int countProcessors() {
+#if defined(__linux__)
+  cpu_set_t usable;
+  if (sched_getaffinity(0, sizeof usable, &usable) == 0) return CPU_COUNT(&usable);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+// Within the quota of the control groups, and at least 1.
+int withinQuota(int processors) {
+  const int quota = quotaCores("");
+  if (quota > 0 && quota < processors) processors = quota;
+  return processors < 1 ? 1 : processors;
+}
+
 }  // namespace
 
 Isa currentIsa() {
@@ -90,11 +105,12 @@ const char* cpuIsa() {
 }
 
 int countPhysicalCores() {
-  int cores = cpu::countCores();
-  if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
-  const int quota = quotaCores("");
-  if (quota > 0 && quota < cores) cores = quota;
-  return cores < 1 ? 1 : cores;
+  const int cores = cpu::countCores();
+  return cpu::withinQuota(cores < 1 ? cpu::countProcessors() : cores);
+}
+
+int availableProcessors() {
+  return cpu::withinQuota(cpu::countProcessors());
 }
 
 int physicalCores() {

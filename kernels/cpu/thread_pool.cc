@@ -2,7 +2,8 @@
 #include "thread_pool.h"
 
 #include <chrono>
-#include <thread>
+
+#include "cpu.h"
 
 namespace octavo::cpu {
 namespace {
@@ -43,8 +44,7 @@ bool ThreadPool::start(int threads) {
   }
   apart_.start(threads_);
   // Where threads have to take turns, one that spins keeps those from working that it waits for.
-  const unsigned processors = std::thread::hardware_concurrency();
-  spins_ = processors == 0 || static_cast<unsigned>(threads_) <= processors;
+  spins_ = threads_ <= availableProcessors();
   return true;
 }
 

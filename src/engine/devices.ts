@@ -1,4 +1,4 @@
-import { totalmem } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import type { EngineConfig } from "../core/config.js";
 import { OctavoError } from "../core/errors.js";
 import { loadAddon } from "../runner/addon.js";
@@ -152,6 +152,7 @@ function openNullDevice(
     totalMemory: totalmem(),
     availableMemory: process.availableMemory(),
     threads: 0,
+    processors: availableParallelism(),
     isa: "none",
     driver: "",
     hostMemory: true,

@@ -9,6 +9,7 @@ import type { FromEngine } from "./messages.js";
 import { planEngine } from "./plan-engine.js";
 import { prepareModel } from "./prepare-model.js";
 import { slidingWindowOf } from "./sliding-window.js";
+import { threadsWarning } from "./threads-warning.js";
 
 export interface StartedEngine {
   engine: Engine;
@@ -41,6 +42,8 @@ export async function startEngine(
       said.add(text);
     },
   };
+  const tooManyThreads = threadsWarning(config.threads, device.description);
+  if (tooManyThreads !== null) hooks.notice?.(tooManyThreads);
   device.tune(plan, hooks);
   if (plan.draft) planned.draftDevice?.tune(plan.draft, hooks);
   const progress = (done: number, total: number): void =>

@@ -18,8 +18,10 @@ export interface DeviceInfo {
   /** Bytes. */
   totalMemory: number;
   availableMemory: number;
-  /** Threads that threads = 0 gives. */
+  /** Threads that compute: as many as asked for, or for 0 one per physical core. */
   threads: number;
+  /** Threads of this process that can run at once: by its affinity and its container's quota. */
+  processors: number;
   /** Instruction set that the kernels use here, e.g. "avx2", "generic", "sm_90". */
   isa: string;
   /** Version of the driver and its interface; empty for the processor. */

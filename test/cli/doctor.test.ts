@@ -159,6 +159,7 @@ describe("the machine", () => {
       totalMemory: 1,
       availableMemory: 1,
       threads: 16,
+      processors: 16,
       isa: "generic",
       driver: "",
       hostMemory: true,
@@ -168,7 +169,7 @@ describe("the machine", () => {
       kvCacheDtype: "f32" as const,
     };
     const cpu = { name: "cpu", info, reason: null };
-    const warnings = warningsOf(host, [cpu], false, 8000).join("\n");
+    const warnings = warningsOf(host, [cpu], 0, false, 8000).join("\n");
     expect(warnings).toContain("AVX2");
     expect(warnings).toContain("--threads 2");
     expect(warnings).toContain("2 NUMA nodes");
@@ -176,7 +177,12 @@ describe("the machine", () => {
     expect(warnings).toContain("port 8000");
     const quiet = { ...host, numaNodes: 1, openFiles: null, cpuLimit: null };
     const fast = { ...cpu, info: { ...info, isa: "avx2" } };
-    expect(warningsOf(quiet, [fast], true, 8000)).toEqual([]);
+    expect(warningsOf(quiet, [fast], 16, true, 8000)).toEqual([]);
+    expect(warningsOf(quiet, [fast], 17, true, 8000)).toEqual([
+      expect.stringMatching(
+        /^--threads 17: this process may use 16 processors at once/,
+      ),
+    ]);
   });
 });
 

@@ -121,6 +121,7 @@ describe("LinearKernels", () => {
   const GPU = {
     device: "cuda",
     description: "NVIDIA H200",
+    processors: 1,
     isa: "sm_90",
     driver: "CUDA 13.0",
     hostMemory: false,

@@ -218,13 +218,16 @@ TEST(affinity_bounds_the_cores) {
     if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
   CHECK(sched_setaffinity(0, sizeof one, &one) == 0, "affinity");
   const int cores = countPhysicalCores();
+  const int processors = availableProcessors();
   CHECK(sched_setaffinity(0, sizeof all, &all) == 0, "affinity");
   CHECK(cores == 1, "cores %d", cores);
+  CHECK(processors == 1, "processors %d", processors);
 }
 #endif
 
 TEST(processor) {
   CHECK(physicalCores() >= 1, "cores");
+  CHECK(availableProcessors() >= physicalCores(), "a core has a processor at least");
   CHECK(!cpuForceIsa("sse9"), "unknown instruction set");
   CHECK(cpuForceIsa("generic") && std::string(cpuIsa()) == "generic", "forced");
   CHECK(cpuForceIsa(nullptr), "back to the best");

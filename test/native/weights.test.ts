@@ -5,6 +5,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Epilogue, floatBits } from "../../src/program/program.js";
@@ -244,6 +245,8 @@ describe("devices", () => {
       expect(info.availableMemory).toBeGreaterThan(1e6);
       expect(info.availableMemory).toBeLessThanOrEqual(info.totalMemory);
       expect(info.threads).toBeGreaterThanOrEqual(1);
+      expect(info.processors).toBeGreaterThanOrEqual(info.threads);
+      expect(info.processors).toBeLessThanOrEqual(availableParallelism());
       expect(["avx512vnni", "avx512", "avx2", "generic"]).toContain(info.isa);
     }
     expect(loadAddon().describeDevice("cpu", 3).threads).toBe(3);

@@ -1,4 +1,5 @@
 import path from "node:path";
+import { ENGINE_DEFAULTS } from "../../core/config.js";
 import { prepareDraft } from "../../engine/draft-model.js";
 import { prepareModel } from "../../engine/prepare-model.js";
 import { withDraftDirectory } from "../../loader/locate-model.js";
@@ -44,6 +45,7 @@ export async function diagnose(
     warnings: warningsOf(
       host,
       devices,
+      Number(options["threads"] ?? ENGINE_DEFAULTS.threads),
       await isPortFree(DEFAULT_PORT),
       DEFAULT_PORT,
     ),

@@ -1,14 +1,16 @@
 import { createServer } from "node:net";
+import { threadsWarning } from "../../engine/threads-warning.js";
 import type { DeviceFacts } from "./devices.js";
 import type { HostFacts } from "./host.js";
 
 /** One connection each, and the model's files. */
 const FEW_OPEN_FILES = 4096;
 
-/** What a server on this machine would run into. */
+/** What a server on this machine with `--threads` of so many would run into. */
 export function warningsOf(
   host: HostFacts,
   devices: DeviceFacts[],
+  threads: number,
   portFree: boolean,
   port: number,
 ): string[] {
@@ -18,9 +20,12 @@ export function warningsOf(
     warnings.push(
       "the processor has none of the instruction sets that the kernels are written for (AVX2 + FMA, AVX-512): expect a tenth of the speed",
     );
-  if (cpu && host.cpuLimit !== null && host.cpuLimit < cpu.threads)
+  const tooManyThreads = cpu ? threadsWarning(threads, cpu) : null;
+  const computing = threads > 0 ? threads : (cpu?.threads ?? 0);
+  if (tooManyThreads !== null) warnings.push(tooManyThreads);
+  else if (host.cpuLimit !== null && host.cpuLimit < computing)
     warnings.push(
-      `the control group allows ${host.cpuLimit} CPUs and ${cpu.threads} threads would compute: set --threads ${Math.max(1, Math.floor(host.cpuLimit))}`,
+      `the control group allows ${host.cpuLimit} CPUs and ${computing} threads would compute: set --threads ${Math.max(1, Math.floor(host.cpuLimit))}`,
     );
   if (host.numaNodes > 1)
     warnings.push(
