@@ -5,7 +5,7 @@ import type {
 } from "fastify";
 import { now } from "../core/config.js";
 import type { ServerMetrics } from "./metrics.js";
-import { originOf } from "./origin.js";
+import { originOf, type Sender } from "./origin.js";
 import type { RequestRecord } from "./request-registry.js";
 import { rounded, summaryOf } from "./timing.js";
 
@@ -20,7 +20,7 @@ const PROBES: readonly string[] = [
 ];
 
 /** nginx's status of a request whose client has gone before the answer was complete. */
-const CLIENT_CLOSED_REQUEST = 499;
+export const CLIENT_CLOSED_REQUEST = 499;
 /** A WebSocket, told of when it closes. */
 const SWITCHING_PROTOCOLS = 101;
 
@@ -51,16 +51,27 @@ function ended(
   request: FastifyRequest,
   status: number,
 ): void {
-  const { arrivalTime, route, key, record } = originOf(request);
-  const milliseconds = Math.max(0, now() - arrivalTime);
-  metrics?.http(request.method, status, route, milliseconds / 1000);
+  const origin = originOf(request);
+  const milliseconds = Math.max(0, now() - origin.arrivalTime);
+  metrics?.http(request.method, status, origin.route, milliseconds / 1000);
+  logRequest(log, request.method, { id: request.id, origin }, status);
+}
+
+/** A line for a request that has ended: of HTTP, or a message of a WebSocket. */
+export function logRequest(
+  log: FastifyBaseLogger,
+  method: string,
+  { id, origin }: Sender,
+  status: number,
+): void {
+  const { arrivalTime, route, key, record } = origin;
   const line = {
-    request_id: request.id,
-    method: request.method,
+    request_id: id,
+    method,
     route,
     status,
     key,
-    duration_ms: rounded(milliseconds),
+    duration_ms: rounded(Math.max(0, now() - arrivalTime)),
     ...(record !== null && generationFields(record)),
   };
   if (PROBES.includes(route)) log.debug(line, "request");

@@ -7,6 +7,7 @@ const UNBUILT: readonly RegExp[] = [
   /^\/$/,
   /^\/v1\/(un)?load_lora_adapter$/,
   /^\/(sleep|wake_up|is_sleeping)$/,
+  /^\/v1\/responses\/compact$/,
 ];
 
 /** A route as Fastify has it, "/v1/responses/:id" or "/v1/models/*", as what its paths look like. */
@@ -37,6 +38,8 @@ export function answerUnknownRoutes(app: FastifyInstance): void {
   };
   app.setNotFoundHandler(async ({ method, url }, reply) => {
     const path = pathOf(url);
+    if (UNBUILT.some((pattern) => pattern.test(path)))
+      throw new OctavoError("not_found", `${path} is not built yet.`);
     const allow = allowed(path).join(", ");
     if (allow !== "") {
       reply.header("allow", allow);
@@ -45,11 +48,6 @@ export function answerUnknownRoutes(app: FastifyInstance): void {
         `${path} takes ${allow}, got ${method}.`,
       );
     }
-    throw new OctavoError(
-      "not_found",
-      UNBUILT.some((pattern) => pattern.test(path))
-        ? `${path} is not built yet.`
-        : `There is no route ${method} ${path}.`,
-    );
+    throw new OctavoError("not_found", `There is no route ${method} ${path}.`);
   });
 }

@@ -156,6 +156,12 @@ export const ROUTE_DOCS: Readonly<Record<string, RouteDoc>> = {
     request: { model: MODEL, input: "Tell me a story." },
     response: RESPONSE,
   },
+  "POST /v1/responses/input_tokens": {
+    summary: "Tokens of the prompt that a response would answer",
+    tag: "Tokens",
+    request: { model: MODEL, input: "Tell me a story." },
+    response: { object: "response.input_tokens", input_tokens: 12 },
+  },
   "GET /v1/responses/{id}": {
     summary: "A response that is kept",
     tag: "Generate",

@@ -54,6 +54,9 @@ describe("the other routes", () => {
       if (known.includes("GET")) known.push("HEAD");
       // A WebSocket, which the description leaves out.
       if (path === "/v1/responses") known.push("GET");
+      // What could be the id of a response.
+      if (path === "/v1/responses/input_tokens")
+        known.push("DELETE", "GET", "HEAD");
       for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"] as const) {
         if (known.includes(method)) continue;
         const url = path.replace("{id}", "some.id");

@@ -10,7 +10,7 @@ import { isEcho } from "./builder.js";
 import { ResponseRun } from "./run.js";
 import { ResponsesSchema, type ResponsesBody } from "./schema.js";
 import type { ResponseStore, StoredResponse } from "./store.js";
-import { prepareTurn, type PreparedTurn } from "./turn.js";
+import { countTokens, prepareTurn, type PreparedTurn } from "./turn.js";
 
 export const RESPONSES_PATH = "/v1/responses";
 
@@ -34,6 +34,18 @@ export function responsesRoutes(
       return body.stream === true
         ? answerStream(context, reply, turn, stores)
         : answerWhole(context, reply, turn, stores);
+    },
+  );
+
+  app.post<{ Body: ResponsesBody }>(
+    `${RESPONSES_PATH}/input_tokens`,
+    { schema: { body: ResponsesSchema } },
+    async (request) => {
+      const { key } = originOf(request);
+      return {
+        object: "response.input_tokens",
+        input_tokens: await countTokens(context, request.body, key, store),
+      };
     },
   );
 

@@ -89,6 +89,7 @@ const UNBUILT: readonly [field: string, harmless: unknown[], why: string][] = [
   ["context_management", [], "compaction is not built"],
   ["moderation", [], "moderation is not built"],
   ["generate", [true], "only true is built"],
+  ["personality", [], "this model has no such setting"],
   // Of the other routes.
   ["n", [1], "a response has one answer"],
   ["best_of", [1], "a response has one answer"],
@@ -102,6 +103,7 @@ const UNBUILT: readonly [field: string, harmless: unknown[], why: string][] = [
   ["guided_regex", [], "not built on this route"],
   ["guided_choice", [], "not built on this route"],
   ["guided_grammar", [], "not built on this route"],
+  ["guided_whitespace_pattern", [], "not built on this route"],
   ["logprobs", [false], 'use include: ["message.output_text.logprobs"]'],
   ["prompt_logprobs", [], "not built on this route"],
   ["reasoning_effort", [], "use reasoning.effort"],

@@ -2,13 +2,14 @@ import type { WebSocket } from "ws";
 import { now } from "../../core/config.js";
 import { OctavoError } from "../../core/errors.js";
 import { checkNesting } from "../body.js";
+import { CLIENT_CLOSED_REQUEST } from "../access-log.js";
 import { errorAnswer, invalidField } from "../errors.js";
 import type { ServerContext } from "../options.js";
-import type { RequestOrigin } from "../origin.js";
+import type { RequestOrigin, Sender } from "../origin.js";
 import { Backlog } from "../sse.js";
 import { isFields, type Fields } from "../tools.js";
 import { isEcho } from "./builder.js";
-import { newId, type Item } from "./resource.js";
+import { newId, type Item, type ResponseResource } from "./resource.js";
 import { ResponseRun } from "./run.js";
 import type { ResponsesBody } from "./schema.js";
 import { ResponseStore, SOCKET_BOUNDS, type StoredResponse } from "./store.js";
@@ -45,6 +46,8 @@ export interface SocketOptions {
   readonly validate: (body: Fields) => ResponsesBody;
   /** Throws 401 once the key of the upgrade request is none any more. */
   readonly checkKey: () => void;
+  /** Hears of each response that was asked for, and of the status that an answer over HTTP would have had. */
+  readonly onEnded: (sender: Sender, status: number) => void;
   /** Hears of errors that are the server's own. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -219,10 +222,11 @@ export class ResponseSocket {
 
   /** One response, then the next of its stream. */
   private async work(stream: string, job: Job): Promise<void> {
+    const sender = this.sender();
     try {
-      await this.respond(stream, job);
+      this.options.onEnded(sender, await this.respond(stream, job, sender));
     } catch (error) {
-      this.error(error, stream);
+      this.options.onEnded(sender, this.error(error, stream));
     }
     const jobs = this.streams.get(stream);
     if (jobs === undefined) return;
@@ -236,20 +240,24 @@ export class ResponseSocket {
     this.flush();
   }
 
-  /** Resolves when the response has ended. Rejects with what keeps it from beginning. */
-  private async respond(stream: string, job: Job): Promise<void> {
+  /** Resolves with a status when the response has ended. Rejects with what keeps it from beginning. */
+  private async respond(
+    stream: string,
+    job: Job,
+    sender: Sender,
+  ): Promise<number> {
     const { context, store } = this.options;
     const body = this.options.validate(bodyOf(job.message));
-    const turn = await prepareTurn(context, body, this.sender(), this.lookup);
+    const turn = await prepareTurn(context, body, sender, this.lookup);
     const named = stream === UNNAMED ? {} : { stream_id: stream };
     await this.keptUp();
-    await new Promise<void>((resolve) => {
+    return new Promise<number>((resolve) => {
       const stores = turn.response.store ? [store] : [];
       const run = new ResponseRun(context, turn, [this.memory, ...stores], {
         event: (event) => this.send({ ...event, ...named }, isEcho(event)),
-        end: () => {
+        end: (response, error) => {
           context.serverLoad--;
-          resolve();
+          resolve(statusOf(response, error));
         },
       });
       context.serverLoad++;
@@ -261,7 +269,7 @@ export class ResponseSocket {
   }
 
   /** Each response is a request of its own, that arrived with its message. */
-  private sender() {
+  private sender(): Sender {
     const { key, route, traceparent, tracestate } = this.options.origin;
     const origin: RequestOrigin = {
       arrivalTime: now(),
@@ -282,12 +290,14 @@ export class ResponseSocket {
       this.memory.findItem(id, key) ?? this.options.store.findItem(id, key),
   };
 
-  private error(error: unknown, stream: string | null): void {
+  /** Tells of it. Returns its status. */
+  private error(error: unknown, stream: string | null): number {
     const { status, body } = errorAnswer(error);
     if (status === 500) this.options.onFailure(error);
     const named =
       stream === null || stream === UNNAMED ? {} : { stream_id: stream };
     this.send({ type: "error", status, error: body.error, ...named });
+    return status;
   }
 
   /** @param echo it repeats what a request brought */
@@ -298,6 +308,14 @@ export class ResponseSocket {
     if (echo) this.echoes += Buffer.byteLength(text);
     this.options.context.streams.add(this);
   }
+}
+
+function statusOf(
+  { status }: ResponseResource,
+  error: OctavoError | null,
+): number {
+  if (error !== null) return errorAnswer(error).status;
+  return status === "cancelled" ? CLIENT_CLOSED_REQUEST : 200;
 }
 
 /** Errors: 400 for what is not a JSON object. */

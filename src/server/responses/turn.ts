@@ -60,6 +60,61 @@ export async function prepareTurn(
   memory: Memory,
 ): Promise<PreparedTurn> {
   const { key } = sender.origin;
+  const { model, plan, tokenIds, ...conversation } = await readTurn(
+    context,
+    body,
+    key,
+    memory,
+  );
+  const numTop = wantsLogprobs(body) ? (body.top_logprobs ?? 0) : null;
+  const { max_output_tokens: maxTokens = null } = body;
+  const specs = await prepareSpecs(
+    context,
+    sender,
+    commonBody(body),
+    [tokenIds],
+    {
+      logprobs: numTop,
+      promptLogprobs: null,
+      room: {
+        maxTokens,
+        explicit: maxTokens !== null,
+        param: "max_output_tokens",
+      },
+      promptParam: "input",
+      keepTokenIds: plan.keepTokenIds,
+      constraint: plan.constraint,
+      grammar: plan.grammar,
+    },
+  );
+  return {
+    response: newResponse(body, model, specs[0]),
+    ...conversation,
+    key,
+    plan,
+    specs,
+    numTop,
+    tokenizer: context.tokenizer,
+    cacheBlockSize: context.cacheBlockSize,
+  };
+}
+
+/** Tokens of the prompt that a body makes. Errors: as for a response, but for what does not fit the context. */
+export async function countTokens(
+  context: ServerContext,
+  body: ResponsesBody,
+  key: string,
+  memory: Memory,
+): Promise<number> {
+  return (await readTurn(context, body, key, memory)).tokenIds.length;
+}
+
+async function readTurn(
+  context: ServerContext,
+  body: ResponsesBody,
+  key: string,
+  memory: Memory,
+) {
   const model = checkModel(body.model, context);
   checkFields(body);
   stopStrings(body.stop);
@@ -79,39 +134,8 @@ export async function prepareTurn(
     toolUse,
     toMessages(body.instructions ?? null, items),
   );
-  const numTop = wantsLogprobs(body) ? (body.top_logprobs ?? 0) : null;
-  const { max_output_tokens: maxTokens = null } = body;
-  const specs = await prepareSpecs(
-    context,
-    sender,
-    commonBody(body),
-    [checkNotEmpty("input", tokenIds)],
-    {
-      logprobs: numTop,
-      promptLogprobs: null,
-      room: {
-        maxTokens,
-        explicit: maxTokens !== null,
-        param: "max_output_tokens",
-      },
-      promptParam: "input",
-      keepTokenIds: plan.keepTokenIds,
-      constraint: plan.constraint,
-      grammar: plan.grammar,
-    },
-  );
-  return {
-    response: newResponse(body, model, specs[0]),
-    input,
-    history,
-    historySize,
-    key,
-    plan,
-    specs,
-    numTop,
-    tokenizer: context.tokenizer,
-    cacheBlockSize: context.cacheBlockSize,
-  };
+  checkNotEmpty("input", tokenIds);
+  return { model, input, history, historySize, plan, tokenIds };
 }
 
 function readPrevious(

@@ -2,6 +2,7 @@ import websocket from "@fastify/websocket";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { OctavoError } from "../../core/errors.js";
 import { now } from "../../core/config.js";
+import { logRequest } from "../access-log.js";
 import { checkKeyAgain } from "../auth.js";
 import type { ServerContext } from "../options.js";
 import { originOf } from "../origin.js";
@@ -82,6 +83,8 @@ export function responsesWebSocket(
             origin: originOf(request),
             checkKey: () => checkKeyAgain(request),
             validate: (body) => validated(request, body),
+            onEnded: (sender, status) =>
+              logRequest(app.log, "WEBSOCKET", sender, status),
             onFailure: (error) => request.log.error(error),
           },
           () => {

@@ -307,6 +307,7 @@ export const POST_SEEDS: Readonly<Record<string, readonly object[]>> = {
   "/v1/messages": MESSAGES,
   "/v1/messages/count_tokens": MESSAGES,
   "/v1/responses": RESPONSES,
+  "/v1/responses/input_tokens": RESPONSES,
   "/v1/responses/{id}/cancel": [{}],
   "/v1/embeddings": EMBEDDINGS,
   "/v1/rerank": RERANKS,

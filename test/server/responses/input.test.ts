@@ -113,6 +113,28 @@ describe("the input of POST /v1/responses", () => {
     expect(usage.input_tokens_details.cache_write_tokens).toBe(0);
   });
 
+  it("is counted without an answer", async () => {
+    const { post, create, engine } = await start(says("Hi."));
+    const body = { instructions: "Be brief.", tools };
+    const count = async (fields: object): Promise<number> => {
+      const answer = await post(`${URL}/input_tokens`, { ...base, ...fields });
+      expect(answer.json()).toEqual({
+        object: "response.input_tokens",
+        input_tokens: expect.any(Number),
+      });
+      return answer.json().input_tokens;
+    };
+    const counted = await count(body);
+    expect(engine.requests).toHaveLength(0);
+    const { id, usage } = await create(body);
+    expect(counted).toBe(usage.input_tokens);
+    expect(await count({ previous_response_id: id })).toBeGreaterThan(
+      await count({}),
+    );
+    const refused = await post(`${URL}/input_tokens`, { input: [] });
+    expect(refused.json().error.param).toBe("input");
+  });
+
   it("takes a reference without a type, and an item twice", async () => {
     const { app, create, prompt } = await start(says("Hi."));
     const [{ id }] = (await create({})).output;

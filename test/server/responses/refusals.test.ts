@@ -124,4 +124,11 @@ describe("POST /v1/responses refuses", () => {
     });
     expect(engine.requests).toHaveLength(0);
   });
+
+  it("what is not built, by name", async () => {
+    const { post } = await start(says("x"));
+    const compact = await post(`${URL}/compact`, base);
+    expect(compact.statusCode).toBe(404);
+    expect(compact.json().error.message).toMatch(/not built yet/);
+  });
 });

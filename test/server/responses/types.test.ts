@@ -143,6 +143,7 @@ describe("no field of a request is left out of account", () => {
     guided_choice: ["a"],
     guided_grammar: "a",
     guided_json_object: true,
+    guided_whitespace_pattern: " ",
     include_reasoning: false,
     documents: [{ text: "a" }],
     add_generation_prompt: false,

@@ -73,6 +73,36 @@ describe("a WebSocket", () => {
     expect(engine.requests).toHaveLength(1);
   });
 
+  it("has a line in the log for each response, as a request has", async () => {
+    const lines: Json[] = [];
+    const { url } = await listen(says("Hi."), {
+      apiKeys: ["secret"],
+      logLevel: "info",
+      logStream: { write: (line: string) => lines.push(JSON.parse(line)) },
+    });
+    const headers = { authorization: "Bearer secret" };
+    const { create, until, events } = await open(url, { headers });
+    create({ input: "a" });
+    await until(isEnd);
+    create({ input: "a", previous_response_id: "resp_1" });
+    await until(({ type }) => type === "error");
+    const told = lines.filter(({ method }) => method === "WEBSOCKET");
+    expect(told).toMatchObject([
+      {
+        msg: "request",
+        request_id: expect.stringMatching(/^req_/),
+        route: "/v1/responses",
+        status: 200,
+        key: "key-1",
+        prompt_tokens: events.find(isEnd).response.usage.input_tokens,
+        completion_tokens: 4,
+      },
+      { status: 400 },
+    ]);
+    const path = `${url}/v1/requests/${told[0].request_id}`;
+    expect((await fetch(path, { headers })).status).toBe(200);
+  });
+
   it("is dropped when it answers no ping", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     const { url } = await listen(says("Hi."));
