@@ -93,6 +93,15 @@ export function exampleOf({
   return { route: "rerank", body: { model, query, documents: texts } };
 }
 
+/** Where the web page is. A server on every interface is reached from this machine as localhost. */
+export function pageLine(address: string): string {
+  const url = address.replace(
+    /\/\/(0\.0\.0\.0|\[::\])(?=:\d+$)/,
+    "//localhost",
+  );
+  return `Or open ${url}/ in a browser.`;
+}
+
 /** A request to paste into a shell. */
 export function pasteLine(
   address: string,

@@ -13,6 +13,7 @@ import {
   encoderLine,
   exampleOf,
   graphLine,
+  pageLine,
   pasteLine,
   planTable,
 } from "./serve-report.js";
@@ -46,6 +47,8 @@ export async function serve(
     process.stdout.write(
       `Octavo listening on ${address}\n${pasteLine(address, exampleOf(loaded), options)}\n`,
     );
+    if (options.uds === undefined)
+      process.stdout.write(`${pageLine(address)}\n`);
     if (loaded.keysFile !== null) followKeys(loaded.keysFile);
     if (engine !== null) stopOnFailure(loaded, engine);
   } catch (error) {

@@ -37,6 +37,7 @@ import type {
 } from "./options.js";
 import { describeRoutes } from "./openapi.js";
 import { originOf } from "./origin.js";
+import { pageRoutes } from "./page/routes.js";
 import { requestRoutes } from "./requests.js";
 import { responsesRoutes } from "./responses/routes.js";
 import { ResponseStore, SERVER_BOUNDS } from "./responses/store.js";
@@ -231,6 +232,7 @@ function addTextRoutes(
   responsesRoutes(app, context, responses);
   tokenizeRoutes(app, context);
   requestRoutes(app, context);
+  pageRoutes(app);
   adminRoutes(app, context);
 }
 

@@ -4,7 +4,6 @@ import { pathOf } from "./auth.js";
 
 /** Routes of the design that nothing stands behind yet. */
 const UNBUILT: readonly RegExp[] = [
-  /^\/$/,
   /^\/v1\/(un)?load_lora_adapter$/,
   /^\/(sleep|wake_up|is_sleeping)$/,
   /^\/v1\/responses\/compact$/,

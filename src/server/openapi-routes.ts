@@ -290,6 +290,11 @@ export const ROUTE_DOCS: Readonly<Record<string, RouteDoc>> = {
     tag: "Operate",
     response: { openapi: "3.1.0" },
   },
+  "GET /": {
+    summary: "The web page: a chat, and live figures of the server",
+    tag: "Operate",
+    response: "<!doctype html>",
+  },
   "GET /docs": {
     summary: "This description as a page",
     tag: "Operate",

@@ -113,7 +113,7 @@ function operationOf(
   const json = typeof doc.response !== "string";
   const type = json
     ? "application/json"
-    : path === "/docs"
+    : path === "/docs" || path === "/"
       ? "text/html"
       : "text/plain";
   return {

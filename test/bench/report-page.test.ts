@@ -6,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hasChromium, openBrowser, type TestBrowser } from "./browser.js";
+import { coloursIn, contrasts, cutTexts } from "../support/looks.js";
 import { runBench } from "./flags.js";
 import { finish, scriptedServer, sleep, token } from "./scripted-server.js";
 
@@ -217,24 +218,7 @@ describe.skipIf(!hasChromium)(
     it("keeps every text within its plot, at any width", async () => {
       for (const width of [1300, 700, 380]) {
         await page.setViewportSize({ width, height: 900 });
-        const cut = await page.locator("svg").evaluateAll((all) =>
-          all.flatMap((svg) => {
-            const box = svg.getBoundingClientRect();
-            return Array.from(svg.querySelectorAll("text"))
-              .filter((text) => {
-                const { left, right, top, bottom } =
-                  text.getBoundingClientRect();
-                return (
-                  left < box.left - 1 ||
-                  right > box.right + 1 ||
-                  top < box.top - 1 ||
-                  bottom > box.bottom + 1
-                );
-              })
-              .map((text) => text.textContent);
-          }),
-        );
-        expect(cut).toEqual([]);
+        expect(await cutTexts(page)).toEqual([]);
         const wide = await page.evaluate(
           () => document.documentElement.scrollWidth,
         );
@@ -244,33 +228,6 @@ describe.skipIf(!hasChromium)(
     });
 
     it("is readable in light, in dark and on paper", async () => {
-      const colours = async () =>
-        page.evaluate(() => {
-          const rgb = (value: string): number[] =>
-            (value.match(/\d+/g) ?? []).slice(0, 3).map(Number);
-          const style = getComputedStyle(document.body);
-          const luminance = (parts: number[]): number => {
-            const [r, g, b] = parts.map((part) => {
-              const c = part / 255;
-              return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-            });
-            return 0.2126 * (r ?? 0) + 0.7152 * (g ?? 0) + 0.0722 * (b ?? 0);
-          };
-          const paper = luminance(rgb(style.backgroundColor));
-          // WCAG 2's contrast of a text to the paper.
-          const contrast = (ink: number): number =>
-            (Math.max(paper, ink) + 0.05) / (Math.min(paper, ink) + 0.05);
-          const quiet = document.querySelector(".quiet");
-          const axis = document.querySelector("svg .axis text");
-          return {
-            paper,
-            contrasts: [
-              style.color,
-              quiet ? getComputedStyle(quiet).color : "",
-              axis ? getComputedStyle(axis).fill : "",
-            ].map((colour) => contrast(luminance(rgb(colour)))),
-          };
-        });
       const shots: Buffer[] = [];
       for (const [media, scheme, dark] of [
         ["screen", "light", false],
@@ -278,9 +235,14 @@ describe.skipIf(!hasChromium)(
         ["print", "dark", false],
       ] as const) {
         await page.emulateMedia({ media, colorScheme: scheme });
-        const { paper, contrasts } = await colours();
+        const { paper, texts } = await contrasts(
+          page,
+          "body, .quiet, svg .axis text",
+        );
         expect(paper < 0.05).toBe(dark);
-        for (const contrast of contrasts) expect(contrast).toBeGreaterThan(4.5);
+        expect(texts.length).toBeGreaterThan(2);
+        for (const { text, contrast } of texts)
+          expect(contrast, text).toBeGreaterThan(4.5);
         if (media === "screen")
           shots.push(await page.locator("figure").first().screenshot());
       }
@@ -315,34 +277,3 @@ describe.skipIf(!hasChromium)(
     });
   },
 );
-
-/** How many different colours a picture has. */
-function coloursIn(page: Page, png: Buffer): Promise<number> {
-  return page.evaluate(
-    async (source) => {
-      const image = new Image();
-      image.src = source;
-      await image.decode();
-      const canvas = document.createElement("canvas");
-      canvas.width = image.width;
-      canvas.height = image.height;
-      const context = canvas.getContext("2d");
-      context?.drawImage(image, 0, 0);
-      const pixels = context?.getImageData(
-        0,
-        0,
-        image.width,
-        image.height,
-      ).data;
-      const seen = new Set<number>();
-      for (let i = 0; pixels && i < pixels.length; i += 4)
-        seen.add(
-          ((pixels[i] ?? 0) << 16) |
-            ((pixels[i + 1] ?? 0) << 8) |
-            (pixels[i + 2] ?? 0),
-        );
-      return seen.size;
-    },
-    `data:image/png;base64,${png.toString("base64")}`,
-  );
-}

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { planTable } from "../../src/cli/serve-report.js";
+import { pageLine, planTable } from "../../src/cli/serve-report.js";
 import type { DraftInfo, EngineInfo } from "../../src/engine/messages.js";
 
 const DRAFT: DraftInfo = {
@@ -57,4 +57,13 @@ it("says of the draft model what it takes, and where its tiles come from", () =>
   );
   expect(rowOf("Linears", INFO)).toContain("tiles of 4 shapes to be measured");
   expect(rowOf("Draft", { ...INFO, draft: null })).toBe("");
+});
+
+it.each([
+  ["http://127.0.0.1:8000", "http://127.0.0.1:8000/"],
+  ["https://0.0.0.0:8000", "https://localhost:8000/"],
+  ["http://[::]:8000", "http://localhost:8000/"],
+  ["http://[::1]:8000", "http://[::1]:8000/"],
+])("says where the page of %s is", (address, url) => {
+  expect(pageLine(address)).toBe(`Or open ${url} in a browser.`);
 });

@@ -169,6 +169,8 @@ describe.skipIf(!hasShared || process.platform !== "linux")(
       expect(doctor).toContain(folder);
       expect(doctor).toContain("Models can be served here.");
       const { url, stop } = await serveFrom(folder);
+      for (const part of ["", "page/main.js", "page/style.css"])
+        expect((await fetch(`${url}/${part}`)).status, part).toBe(200);
       const response = await fetch(`${url}/v1/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
