@@ -6,84 +6,11 @@
  *   `[0-9] | [1-9] [0-9] | ([0-9] | [1-9] [0-9]) "."`. So alternatives that begin alike become rules of their own, and end
  *   in an empty rule, which keeps XGrammar from putting them back in place.
  */
+import { FirstBytes, overlap } from "./first-bytes.js";
 import { findProductive, isProductive, Rule } from "./nodes.js";
 import type { Node, Ranges } from "./nodes.js";
 import { subtract } from "./ranges.js";
-
-/**
- * First bytes of the texts that a node matches; a node that also matches the empty text adds nothing for it. `seen`: rules
- * on the way here.
- */
-function firstBytes(
-  node: Node,
-  rules: ReadonlySet<Rule>,
-  seen: ReadonlySet<Rule> = new Set(),
-): ReadonlySet<number> {
-  switch (node.kind) {
-    case "text": {
-      const [first] = Buffer.from(node.text, "utf8");
-      return new Set(first === undefined ? [] : [first]);
-    }
-    case "class":
-      return new Set(
-        node.ranges
-          .flatMap(([low, high]) => utf8Sequences(low, high))
-          .flatMap(([lead]) => bytesBetween(lead)),
-      );
-    case "sequence": {
-      const first = new Set<number>();
-      for (const part of node.parts) {
-        for (const byte of firstBytes(part, rules, seen)) first.add(byte);
-        if (!isNullable(part)) break;
-      }
-      return first;
-    }
-    case "choice":
-      return new Set(
-        node.parts
-          .filter((part) => isProductive(part, rules))
-          .flatMap((part) => [...firstBytes(part, rules, seen)]),
-      );
-    case "repeat":
-      return isProductive(node.part, rules)
-        ? firstBytes(node.part, rules, seen)
-        : new Set();
-    case "rule":
-      return seen.has(node.rule)
-        ? new Set()
-        : firstBytes(node.rule.body, rules, new Set([...seen, node.rule]));
-  }
-}
-
-function bytesBetween(range: ByteRange | undefined): number[] {
-  if (!range) return [];
-  return Array.from(
-    { length: range[1] - range[0] + 1 },
-    (_, k) => range[0] + k,
-  );
-}
-
-/** Whether the node may match the empty text (a rule counts as if it could not: it stays apart anyway). */
-function isNullable(node: Node): boolean {
-  switch (node.kind) {
-    case "text":
-      return node.text === "";
-    case "class":
-    case "rule":
-      return false;
-    case "sequence":
-      return node.parts.every(isNullable);
-    case "choice":
-      return node.parts.some(isNullable);
-    case "repeat":
-      return node.min === 0 || isNullable(node.part);
-  }
-}
-
-function overlap(a: ReadonlySet<number>, b: ReadonlySet<number>): boolean {
-  for (const byte of a) if (b.has(byte)) return true;
-  return false;
-}
+import { utf8Sequences, type ByteRange } from "./utf8-sequences.js";
 
 /** The grammar's text, with the rule `root` for the tree; null where nothing matches. Parts that match nothing are left out. */
 export function toEbnf(root: Node): string | null {
@@ -99,7 +26,11 @@ class EbnfWriter {
   private readonly apart = new Set<Rule>();
   private usesEmpty = false;
 
-  constructor(private readonly productive: ReadonlySet<Rule>) {}
+  private readonly first: FirstBytes;
+
+  constructor(private readonly productive: ReadonlySet<Rule>) {
+    this.first = new FirstBytes(productive);
+  }
 
   write(root: Node): string {
     const lines = [`root ::= ${this.text(root)}`];
@@ -159,10 +90,7 @@ class EbnfWriter {
       if (part.kind !== "repeat" || part.min === part.max)
         return this.text(part);
       const rest: Node = { kind: "sequence", parts: parts.slice(i + 1) };
-      const clash = overlap(
-        firstBytes(part, this.productive),
-        firstBytes(rest, this.productive),
-      );
+      const clash = overlap(this.first.of(part), this.first.of(rest));
       return clash ? this.setApart(part) : this.text(part);
     });
     return `(${written.join(" ") || '""'})`;
@@ -170,7 +98,7 @@ class EbnfWriter {
 
   private choice(parts: readonly Node[]): string {
     const live = parts.filter((part) => isProductive(part, this.productive));
-    const firsts = live.map((part) => firstBytes(part, this.productive));
+    const firsts = live.map((part) => this.first.of(part));
     const alike = firsts.some((first, i) =>
       firsts.slice(i + 1).some((other) => overlap(first, other)),
     );
@@ -256,8 +184,6 @@ const BEYOND_ASCII: Ranges = [
   [0xe000, 0x10ffff],
 ];
 
-type ByteRange = readonly [low: number, high: number];
-
 /** A class of one byte is written twice: XGrammar turns `[\xed]` into the two bytes of U+00ED. */
 function byteClass(ranges: readonly ByteRange[]): string {
   const only = ranges.length === 1 ? ranges[0] : undefined;
@@ -271,43 +197,4 @@ function byteRange([low, high]: ByteRange): string {
 
 function hex(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, "0")}`;
-}
-
-/** Last code points of one to four bytes. */
-const LENGTH_ENDS = [0x7f, 0x7ff, 0xffff, 0x10ffff];
-
-/** Byte ranges whose products are the UTF-8 forms of [low, high], surrogates left out. */
-function utf8Sequences(low: number, high: number): ByteRange[][] {
-  if (low > high) return [];
-  if (low <= 0xdfff && high >= 0xd800)
-    return [
-      ...utf8Sequences(low, 0xd7ff),
-      ...utf8Sequences(0xe000, high),
-    ].filter((bytes) => bytes.length > 0);
-  for (const end of LENGTH_ENDS)
-    if (low <= end && end < high)
-      return [...utf8Sequences(low, end), ...utf8Sequences(end + 1, high)];
-  return alignedSequences(low, high);
-}
-
-/** The same for code points of one length: split until all but one leading part run over whole blocks of 64. */
-function alignedSequences(low: number, high: number): ByteRange[][] {
-  const length = LENGTH_ENDS.findIndex((end) => high <= end) + 1;
-  for (let i = 1; i < length; i++) {
-    const block = (1 << (6 * i)) - 1;
-    if ((low & ~block) === (high & ~block)) continue;
-    if ((low & block) !== 0)
-      return [
-        ...alignedSequences(low, low | block),
-        ...alignedSequences((low | block) + 1, high),
-      ];
-    if ((high & block) !== block)
-      return [
-        ...alignedSequences(low, (high & ~block) - 1),
-        ...alignedSequences(high & ~block, high),
-      ];
-  }
-  const from = Buffer.from(String.fromCodePoint(low), "utf8");
-  const to = Buffer.from(String.fromCodePoint(high), "utf8");
-  return [Array.from(from, (byte, i) => [byte, to[i] as number] as const)];
 }

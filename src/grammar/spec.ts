@@ -1,4 +1,4 @@
-import { OctavoError } from "../core/errors.js";
+import { EbnfError, ebnfNode } from "./ebnf-reader.js";
 import { toEbnf } from "./ebnf.js";
 import { refused } from "./grammar-error.js";
 import { ANY_OBJECT } from "./json-text.js";
@@ -15,8 +15,9 @@ import { schemaNode } from "./schema.js";
 export type GrammarSpec =
   | { kind: "json_schema"; schema: unknown; param: string }
   | { kind: "json_object" }
+  /** Of the whole text: ^ and $ around it say nothing more. */
   | { kind: "regex"; pattern: string; param: string }
-  /** XGrammar's EBNF with the rule `root`; only as a whole, not as a part. */
+  /** GBNF, or XGrammar's EBNF, with the rule `root`. */
   | { kind: "ebnf"; grammar: string; param: string }
   /** This text; where it spells a special token, that token. */
   | { kind: "text"; text: string }
@@ -37,7 +38,6 @@ export type Spell = (text: string) => string;
 
 /** The EBNF of a spec. Throws 400 that names the place at fault. */
 export function buildEbnf(spec: GrammarSpec, spell: Spell): string {
-  if (spec.kind === "ebnf") return spec.grammar;
   let ebnf: string | null;
   try {
     ebnf = toEbnf(nodeOf(spec, spell));
@@ -69,13 +69,9 @@ function nodeOf(spec: GrammarSpec, spell: Spell): Node {
     case "json_object":
       return ANY_OBJECT;
     case "regex":
-      return wholeRegex(spec.pattern, spec.param);
+      return explained(spec.param, () => regexNode(spec.pattern));
     case "ebnf":
-      throw new OctavoError(
-        "invalid_request",
-        `${spec.param}: an EBNF grammar cannot be a part of another`,
-        spec.param,
-      );
+      return explained(spec.param, () => ebnfNode(spec.grammar));
     case "text":
       return text(spell(spec.text));
     case "free_text":
@@ -105,12 +101,13 @@ function separated(
   return min === 0 ? choice([EMPTY, some]) : some;
 }
 
-/** The whole output must match: ^ and $ say nothing more. */
-function wholeRegex(pattern: string, param: string): Node {
+/** What is wrong with the text of an expression or a grammar is the fault of the field that it came in. */
+function explained(param: string, read: () => Node): Node {
   try {
-    return regexNode(pattern);
+    return read();
   } catch (error) {
-    if (!(error instanceof RegexError)) throw error;
+    if (!(error instanceof RegexError || error instanceof EbnfError))
+      throw error;
     throw refused(param, error.message);
   }
 }
