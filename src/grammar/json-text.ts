@@ -1,4 +1,7 @@
-/** JSON as a grammar: the parts that schemas are made of. White space is fixed: `, ` and `: `, as Python's json.dumps. */
+/**
+ * JSON as a grammar, and the same values as Python's literals: the parts that schemas are made of. White space is fixed:
+ * `, ` and `: `, as Python's json.dumps.
+ */
 import {
   choice,
   named,
@@ -57,50 +60,34 @@ const HEX: Ranges = [
   [0x61, 0x66],
 ];
 
-const escape = sequence(
-  text("\\"),
+/** Surrogates are left out: two of them would make one character, or one of them none. */
+const unicodeEscape = sequence(
+  text("u"),
   choice([
-    oneOf(chars('"\\/bfnrt')),
-    // Surrogates are left out: two of them would make one character, or one of them none.
+    sequence(oneOf(subtract(HEX, chars("dD"))), repeat(oneOf(HEX), 3, 3)),
     sequence(
-      text("u"),
-      choice([
-        sequence(oneOf(subtract(HEX, chars("dD"))), repeat(oneOf(HEX), 3, 3)),
-        sequence(
-          oneOf(chars("dD")),
-          oneOf([[0x30, 0x37]]),
-          repeat(oneOf(HEX), 2, 2),
-        ),
-      ]),
+      oneOf(chars("dD")),
+      oneOf([[0x30, 0x37]]),
+      repeat(oneOf(HEX), 2, 2),
     ),
   ]),
 );
 
-const stringRule = new Rule();
-/** The rest of a string and its quote. In this form, with the quote in the same rule, a mask takes 30 us; as a repetition 100 ms. */
-const stringRest: Node = { kind: "rule", rule: stringRule };
-stringRule.body = choice([
-  text('"'),
-  sequence(oneOf(PLAIN), stringRest),
-  sequence(escape, stringRest),
-]);
-
-export const STRING: Node = sequence(text('"'), stringRest);
-
-/** The rest of a string without escapes. */
-const plainRule = new Rule();
-export const PLAIN_REST: Node = { kind: "rule", rule: plainRule };
-plainRule.body = choice([text('"'), sequence(oneOf(PLAIN), PLAIN_REST)]);
-
-/** A string of bounded length. Each character costs states, so there are no escapes. */
-export function stringOf(minLength: number, maxLength: number): Node {
-  if (maxLength === Infinity)
-    return sequence(
-      text('"'),
-      repeat(oneOf(PLAIN), minLength, minLength),
-      stringRest,
-    );
-  return quoted(repeat(oneOf(PLAIN), minLength, maxLength));
+/**
+ * The rest of a string and its quote. In this form, with the quote in the same rule, a mask takes 30 us; as a repetition
+ * 100 ms.
+ * @param escaped single characters that may stand behind a backslash
+ */
+function stringRest(escaped: string): Node {
+  const rule = new Rule();
+  const rest: Node = { kind: "rule", rule };
+  const escape = choice([oneOf(chars(escaped)), unicodeEscape]);
+  rule.body = choice([
+    text('"'),
+    sequence(oneOf(PLAIN), rest),
+    sequence(text("\\"), escape, rest),
+  ]);
+  return rest;
 }
 
 export function quoted(content: Node): Node {
@@ -140,9 +127,6 @@ export const NUMBER: Node = named(
   ),
 );
 
-export const BOOLEAN: Node = choice([text("true"), text("false")]);
-export const NULL: Node = text("null");
-
 /** `open item, item, ... close` of any number of items. */
 function listOf(open: string, item: Node, close: string): Node {
   return sequence(
@@ -152,25 +136,82 @@ function listOf(open: string, item: Node, close: string): Node {
   );
 }
 
-const anyRule = new Rule();
-/** Any JSON value. */
-export const ANY_VALUE: Node = { kind: "rule", rule: anyRule };
-export const ANY_ARRAY: Node = named(listOf("[", ANY_VALUE, "]"));
-export const ANY_OBJECT: Node = named(
-  listOf("{", sequence(STRING, COLON, ANY_VALUE), "}"),
-);
-anyRule.body = choice([ANY_OBJECT, ANY_ARRAY, STRING, NUMBER, BOOLEAN, NULL]);
-
-/** The one spelling of a value. */
-export function literal(value: unknown): Node {
-  return text(spell(value));
+interface Words {
+  readonly true: string;
+  readonly false: string;
+  readonly null: string;
+  /** Single characters that may stand behind a backslash in a string. */
+  readonly escaped: string;
 }
 
-function spell(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(spell).join(", ")}]`;
-  if (typeof value === "object" && value !== null)
-    return `{${Object.entries(value)
-      .map(([key, entry]) => `${JSON.stringify(key)}: ${spell(entry)}`)
-      .join(", ")}}`;
-  return JSON.stringify(value) ?? "null";
+/** How values are written. */
+export class Notation {
+  readonly anyValue: Node;
+  readonly anyArray: Node;
+  readonly anyObject: Node;
+  readonly boolean: Node;
+  readonly null: Node;
+  readonly string: Node;
+  private readonly stringRest: Node;
+
+  constructor(private readonly words: Words) {
+    const rule = new Rule();
+    this.anyValue = { kind: "rule", rule };
+    this.boolean = choice([text(words.true), text(words.false)]);
+    this.null = text(words.null);
+    this.stringRest = stringRest(words.escaped);
+    this.string = sequence(QUOTE, this.stringRest);
+    const member = sequence(this.string, COLON, this.anyValue);
+    this.anyArray = named(listOf("[", this.anyValue, "]"));
+    this.anyObject = named(listOf("{", member, "}"));
+    rule.body = choice([
+      this.anyObject,
+      this.anyArray,
+      this.string,
+      NUMBER,
+      this.boolean,
+      this.null,
+    ]);
+  }
+
+  /** A string of bounded length. Each character costs states, so there are no escapes. */
+  stringOf(minLength: number, maxLength: number): Node {
+    if (maxLength < Infinity)
+      return quoted(repeat(oneOf(PLAIN), minLength, maxLength));
+    const first = repeat(oneOf(PLAIN), minLength, minLength);
+    return sequence(QUOTE, first, this.stringRest);
+  }
+
+  /** The one spelling of a value. */
+  literal(value: unknown): Node {
+    return text(this.spell(value));
+  }
+
+  private spell(value: unknown): string {
+    if (Array.isArray(value))
+      return `[${value.map((entry) => this.spell(entry)).join(", ")}]`;
+    if (typeof value === "object" && value !== null)
+      return `{${Object.entries(value)
+        .map(([key, entry]) => `${JSON.stringify(key)}: ${this.spell(entry)}`)
+        .join(", ")}}`;
+    if (typeof value === "boolean") return this.words[`${value}`];
+    if (typeof value === "string" || typeof value === "number")
+      return JSON.stringify(value);
+    return this.words.null;
+  }
 }
+
+export const JSON_NOTATION = new Notation({
+  true: "true",
+  false: "false",
+  null: "null",
+  escaped: '"\\/bfnrt',
+});
+
+/** Python's literals: in its strings `\/` is two characters. */
+export const PYTHON_NOTATION = new Notation({
+  true: "True",
+  false: "False",
+  null: "None",
+  escaped: '"\\bfnrt',
+});

@@ -9,20 +9,77 @@ import {
   shared,
   text,
 } from "./nodes.js";
-import type { Node } from "./nodes.js";
-import { COLON, COMMA, PLAIN, PLAIN_REST } from "./json-text.js";
-import { chars, subtract } from "./ranges.js";
+import type { Node, Ranges } from "./nodes.js";
+import { COLON, COMMA, PLAIN } from "./json-text.js";
+import { chars, includes, subtract, union } from "./ranges.js";
+
+/** How the members of an object are written. */
+export interface ObjectStyle {
+  readonly open: string;
+  readonly close: string;
+  /** A member up to its value; null: it cannot be written. */
+  key(name: string): Node | null;
+  /** The same of a member that has none of these names. */
+  keyOtherThan(names: readonly string[]): Node;
+}
+
+/** What keys are made of. */
+interface KeyAlphabet {
+  readonly letters: Ranges;
+  /** Behind the key. */
+  readonly end: string;
+  /** Any letters and the end. */
+  readonly rest: Node;
+}
+
+function alphabet(letters: Ranges, end: string): KeyAlphabet {
+  // With the end in the same rule, as json-text.ts says of strings.
+  const rule = new Rule();
+  const rest: Node = { kind: "rule", rule };
+  rule.body = choice([text(end), sequence(oneOf(letters), rest)]);
+  return { letters, end, rest };
+}
+
+const LETTER: Ranges = [
+  [0x41, 0x5a],
+  [0x5f, 0x5f],
+  [0x61, 0x7a],
+];
+/** Without escapes: two spellings of one key can't slip through. */
+const STRING_KEY = alphabet(PLAIN, '"');
+const WORD_KEY = alphabet(union(LETTER, [[0x30, 0x39]]), "=");
+
+const letters = (name: string): string[] => Array.from(name);
+
+/** `{"key": value}` */
+export const JSON_OBJECT: ObjectStyle = {
+  open: "{",
+  close: "}",
+  key: (name) => text(`${JSON.stringify(name)}: `),
+  keyOtherThan: (names) =>
+    sequence(text('"'), otherThan(names.map(letters), STRING_KEY), COLON),
+};
+
+/** `(key=value)` */
+export const PYTHON_ARGUMENTS: ObjectStyle = {
+  open: "(",
+  close: ")",
+  key: (name) => (/^[A-Za-z_]\w*$/.test(name) ? text(`${name}=`) : null),
+  keyOtherThan: (names) => otherThan(names.map(letters), WORD_KEY, LETTER),
+};
 
 export interface Property {
-  name: string;
+  /** All before its value. */
+  key: Node;
   value: Node;
   required: boolean;
 }
 
 export interface ObjectShape {
+  style: ObjectStyle;
   /** In the order in which they are written. */
   properties: readonly Property[];
-  /** Further ones, behind the others: `"key": value` as one node. */
+  /** Further ones, behind the others: key and value as one node. */
   extra: Node | null;
   minProperties: number;
   /** Infinity: no bound. */
@@ -37,7 +94,7 @@ export interface ObjectShape {
  *                 behind the last one: further properties
  */
 export function objectNode(shape: ObjectShape): Node {
-  const { minProperties, maxProperties } = shape;
+  const { style, minProperties, maxProperties } = shape;
   const properties = shape.properties.map((property) => ({
     ...property,
     value: shared(property.value),
@@ -61,8 +118,7 @@ export function objectNode(shape: ObjectShape): Node {
     states.set(key, node);
     const member = sequence(
       written > 0 ? COMMA : EMPTY,
-      text(JSON.stringify(property.name)),
-      COLON,
+      property.key,
       property.value,
       state(i + 1, Math.min(written + 1, most)),
     );
@@ -71,7 +127,7 @@ export function objectNode(shape: ObjectShape): Node {
       : choice([member, state(i + 1, written)]);
     return node;
   };
-  return sequence(text("{"), state(0, 0), text("}"));
+  return sequence(text(style.open), state(0, 0), text(style.close));
 }
 
 /** Keys may repeat here, so all of them together count as one towards minProperties. */
@@ -89,28 +145,29 @@ function extras(
   return min > 0 ? some : choice([EMPTY, some]);
 }
 
-/** A key in quotes that is none of `names`, without escapes: two spellings of one key can't slip through. */
-export function keyOtherThan(names: readonly string[]): Node {
-  const spelled = names.map((name) => Array.from(name));
-  return sequence(text('"'), otherThan(spelled));
-}
-
-/** The rest of a key, its quote included, where `names` holds what is left of the names that begin like it. */
-function otherThan(names: readonly string[][]): Node {
-  if (names.length === 0) return PLAIN_REST;
+/**
+ * The rest of a key and its end, where `names` holds what is left of the names that begin like it.
+ * @param first what the key begins with, if that is less than its letters: then there is a first letter
+ */
+function otherThan(
+  names: readonly string[][],
+  key: KeyAlphabet,
+  first?: Ranges,
+): Node {
+  if (names.length === 0 && !first) return key.rest;
   const parts: Node[] = [];
-  if (names.every((name) => name.length > 0)) parts.push(text('"'));
+  if (!first && names.every((name) => name.length > 0))
+    parts.push(text(key.end));
   const byFirst = new Map<string, string[][]>();
-  for (const [first, ...rest] of names) {
-    if (first === undefined) continue;
-    byFirst.set(first, [...(byFirst.get(first) ?? []), rest]);
+  for (const [letter, ...rest] of names) {
+    if (letter === undefined) continue;
+    byFirst.set(letter, [...(byFirst.get(letter) ?? []), rest]);
   }
-  const firsts = [...byFirst.keys()];
-  parts.push(
-    sequence(oneOf(subtract(PLAIN, chars(firsts.join("")))), PLAIN_REST),
-  );
-  for (const [first, rests] of byFirst)
-    if (JSON.stringify(first).length === first.length + 2)
-      parts.push(sequence(text(first), otherThan(rests)));
+  const taken = chars([...byFirst.keys()].join(""));
+  const others = subtract(first ?? key.letters, taken);
+  parts.push(sequence(oneOf(others), key.rest));
+  for (const [letter, rests] of byFirst)
+    if (includes(key.letters, letter.codePointAt(0) ?? 0))
+      parts.push(sequence(text(letter), otherThan(rests, key)));
   return choice(parts);
 }

@@ -1,20 +1,8 @@
 /** Values of one type within the limits of a schema. */
 import { FORMATS } from "./formats.js";
 import { refused } from "./grammar-error.js";
-import {
-  ANY_ARRAY,
-  ANY_OBJECT,
-  ANY_VALUE,
-  BOOLEAN,
-  COLON,
-  INTEGER,
-  NULL,
-  NUMBER,
-  STRING,
-  jsonChar,
-  quoted,
-  stringOf,
-} from "./json-text.js";
+import { COLON, INTEGER, NUMBER, jsonChar, quoted } from "./json-text.js";
+import type { Notation } from "./json-text.js";
 import { NOTHING, choice, sequence } from "./nodes.js";
 import type { Node } from "./nodes.js";
 import {
@@ -28,11 +16,15 @@ import { RegexError, regexNode } from "./regex.js";
 import { arrayNode } from "./schema-array.js";
 import { isObject, isSchema, pathOf } from "./schema-keywords.js";
 import type { JsonObject, Schema, TypeName } from "./schema-keywords.js";
-import { keyOtherThan, objectNode } from "./schema-object.js";
-import type { Property } from "./schema-object.js";
+import { JSON_OBJECT, objectNode } from "./schema-object.js";
+import type { ObjectStyle, Property } from "./schema-object.js";
 
-/** Compiles a schema found at `path`. */
-export type Compile = (schema: Schema, path: string) => Node;
+/** What values of the types are made with. */
+export interface Making {
+  readonly notation: Notation;
+  /** Compiles a schema found at `path`. */
+  readonly compile: (schema: Schema, path: string) => Node;
+}
 
 /** Longest string that is asked for; longer bounds above are cut. */
 const MAX_LENGTH = 10_000;
@@ -41,22 +33,22 @@ export function typeNode(
   type: TypeName,
   limits: JsonObject,
   path: string,
-  compile: Compile,
+  making: Making,
 ): Node {
   switch (type) {
     case "null":
-      return NULL;
+      return making.notation.null;
     case "boolean":
-      return BOOLEAN;
+      return making.notation.boolean;
     case "integer":
     case "number":
       return numberNode(type, limits, path);
     case "string":
-      return stringNode(limits, path);
+      return stringNode(limits, path, making.notation);
     case "array":
-      return arrayOf(limits, path, compile);
+      return arrayOf(limits, path, making);
     case "object":
-      return objectOf(limits, path, compile);
+      return objectOf(limits, path, making);
   }
 }
 
@@ -90,7 +82,11 @@ function numberNode(
   return free ? NUMBER : numbersWithin(bounds);
 }
 
-export function stringNode(limits: JsonObject, path: string): Node {
+export function stringNode(
+  limits: JsonObject,
+  path: string,
+  notation: Notation,
+): Node {
   const { pattern, format, minLength, maxLength } = limits;
   const [given, ...others] = [
     ["pattern", pattern],
@@ -107,7 +103,8 @@ export function stringNode(limits: JsonObject, path: string): Node {
     );
   if (typeof pattern === "string") return patternNode(pattern, path);
   if (typeof format === "string") return formatNode(format, path);
-  if (minLength === undefined && maxLength === undefined) return STRING;
+  if (minLength === undefined && maxLength === undefined)
+    return notation.string;
   const min = (minLength as number | undefined) ?? 0;
   const max = (maxLength as number | undefined) ?? Infinity;
   if (min > MAX_LENGTH)
@@ -115,7 +112,7 @@ export function stringNode(limits: JsonObject, path: string): Node {
       `${path}.minLength`,
       `expected at most ${MAX_LENGTH}, got ${min}`,
     );
-  return max < min ? NOTHING : stringOf(min, max);
+  return max < min ? NOTHING : notation.stringOf(min, max);
 }
 
 function patternNode(pattern: string, path: string): Node {
@@ -139,7 +136,11 @@ function formatNode(format: string, path: string): Node {
   return quoted(regexNode(expression, { charOf: jsonChar }));
 }
 
-function arrayOf(limits: JsonObject, path: string, compile: Compile): Node {
+function arrayOf(
+  limits: JsonObject,
+  path: string,
+  { notation, compile }: Making,
+): Node {
   const { prefixItems, minItems, maxItems, uniqueItems } = limits;
   const min = (minItems as number | undefined) ?? 0;
   const max = (maxItems as number | undefined) ?? Infinity;
@@ -156,7 +157,7 @@ function arrayOf(limits: JsonObject, path: string, compile: Compile): Node {
   const keyword = limits["items"] === undefined ? "unevaluatedItems" : "items";
   const rest = limits[keyword] as Schema | undefined;
   if (rest === undefined && prefixItems === undefined && min === 0)
-    if (max === Infinity) return ANY_ARRAY;
+    if (max === Infinity) return notation.anyArray;
   const prefix = ((prefixItems as Schema[] | undefined) ?? []).map((item, i) =>
     compile(item, pathOf(`${path}.prefixItems`, i)),
   );
@@ -164,7 +165,9 @@ function arrayOf(limits: JsonObject, path: string, compile: Compile): Node {
   const closed =
     rest === undefined && prefix.length > 0 && min <= prefix.length;
   const items =
-    rest === undefined ? ANY_VALUE : compile(rest, `${path}.${keyword}`);
+    rest === undefined
+      ? notation.anyValue
+      : compile(rest, `${path}.${keyword}`);
   return arrayNode({
     prefix,
     items: closed ? null : items,
@@ -173,12 +176,19 @@ function arrayOf(limits: JsonObject, path: string, compile: Compile): Node {
   });
 }
 
-function objectOf(limits: JsonObject, path: string, compile: Compile): Node {
+/** @param style as JSON, or as the arguments of a call */
+export function objectOf(
+  limits: JsonObject,
+  path: string,
+  making: Making,
+  style: ObjectStyle = JSON_OBJECT,
+): Node {
+  const { notation, compile } = making;
   const { properties, patternProperties, required } = limits;
   const declared = isObject(properties) ? properties : {};
   const needed = (required as string[] | undefined) ?? [];
-  if (Object.keys(limits).every((keyword) => !OBJECT_LIMITS.has(keyword)))
-    return ANY_OBJECT;
+  const free = Object.keys(limits).every((key) => !OBJECT_LIMITS.has(key));
+  if (free && style === JSON_OBJECT) return notation.anyObject;
   const names = [...new Set([...Object.keys(declared), ...needed])];
   if (isObject(patternProperties) && names.length > 0)
     throw refused(
@@ -196,25 +206,35 @@ function objectOf(limits: JsonObject, path: string, compile: Compile): Node {
       : "additionalProperties";
   const extraSchema = limits[keyword] as Schema | undefined;
   const list = names.map((name): Property => ({
-    name,
+    key: keyOf(name, path, style),
     value: Object.hasOwn(declared, name)
       ? compile(declared[name] as Schema, pathOf(`${path}.properties`, name))
       : compile(extraSchema ?? true, `${path}.${keyword}`),
     required: needed.includes(name),
   }));
   const minProperties = (limits["minProperties"] as number | undefined) ?? 0;
-  const extra = extraMember(limits, keyword, names, path, compile);
+  const extra = extraMember(limits, keyword, names, path, making, style);
   if (extra && minProperties > names.length + 1)
     throw refused(
       `${path}.minProperties`,
       "structured output cannot tell the names of further properties apart, and so cannot count them",
     );
   return objectNode({
+    style,
     properties: list,
     extra,
     minProperties,
     maxProperties: (limits["maxProperties"] as number | undefined) ?? Infinity,
   });
+}
+
+function keyOf(name: string, path: string, style: ObjectStyle): Node {
+  const key = style.key(name);
+  if (key !== null) return key;
+  throw refused(
+    pathOf(`${path}.properties`, name),
+    "the model writes calls as Python does, which cannot name such an argument; expected a letter or _, then letters, digits and _",
+  );
 }
 
 const OBJECT_LIMITS = new Set([
@@ -237,19 +257,31 @@ function extraMember(
   keyword: string,
   names: readonly string[],
   path: string,
-  compile: Compile,
+  making: Making,
+  style: ObjectStyle,
 ): Node | null {
   const { properties, patternProperties, propertyNames } = limits;
   const schema = limits[keyword] as Schema | undefined;
-  if (isObject(patternProperties) && Object.keys(patternProperties).length > 0)
-    return patternMember(patternProperties, limits, path, compile);
+  const patterns =
+    isObject(patternProperties) && Object.keys(patternProperties).length > 0;
+  const anyNames = propertyNames === undefined || propertyNames === true;
+  if (style !== JSON_OBJECT && (patterns || !anyNames))
+    throw refused(
+      `${path}.${patterns ? "patternProperties" : "propertyNames"}`,
+      "structured output cannot enforce it of a call's arguments that are written as Python does",
+    );
+  if (isObject(patternProperties) && patterns)
+    return patternMember(patternProperties, limits, path, making);
   const closed = names.length > 0 || properties !== undefined;
   if (schema === false || (schema === undefined && closed)) return null;
-  const key =
-    propertyNames === undefined
-      ? keyOtherThan(names)
-      : keyNode(propertyNames as Schema, `${path}.propertyNames`);
-  return sequence(key, COLON, compile(schema ?? true, `${path}.${keyword}`));
+  const value = making.compile(schema ?? true, `${path}.${keyword}`);
+  if (anyNames) return sequence(style.keyOtherThan(names), value);
+  const place = `${path}.propertyNames`;
+  return sequence(
+    keyNode(propertyNames as Schema, place, making),
+    COLON,
+    value,
+  );
 }
 
 /** A name that matches one pattern may match another, whose schema would hold as well: one is enough to be sure. */
@@ -257,7 +289,7 @@ function patternMember(
   patterns: JsonObject,
   limits: JsonObject,
   path: string,
-  compile: Compile,
+  { compile }: Making,
 ): Node {
   const [[pattern, schema] = ["", true], ...more] = Object.entries(patterns);
   const place = `${path}.patternProperties`;
@@ -276,8 +308,8 @@ function patternMember(
   );
 }
 
-function keyNode(schema: Schema, path: string): Node {
-  if (schema === true) return keyOtherThan([]);
+function keyNode(schema: Schema, path: string, { notation }: Making): Node {
+  if (schema === true) return notation.string;
   if (schema === false) return NOTHING;
   const { enum: values, const: value, type, ...limits } = schema;
   const simple = Object.keys(limits).every((key) => STRING_LIMITS.has(key));
@@ -287,7 +319,7 @@ function keyNode(schema: Schema, path: string): Node {
       `expected string limits (${[...STRING_LIMITS].join(", ")}) or an enum`,
     );
   const list = value === undefined ? values : [value];
-  if (!Array.isArray(list)) return stringNode(limits, path);
+  if (!Array.isArray(list)) return stringNode(limits, path, notation);
   if (Object.keys(limits).length > 0)
     throw refused(path, "expected an enum without other limits");
   const keys = list.filter((key) => typeof key === "string");

@@ -5,7 +5,8 @@
  * schema does not name unless it speaks of them.
  */
 import { refused } from "./grammar-error.js";
-import { ANY_VALUE, literal } from "./json-text.js";
+import { JSON_NOTATION, PYTHON_NOTATION } from "./json-text.js";
+import type { Notation } from "./json-text.js";
 import { NOTHING, Rule, choice } from "./nodes.js";
 import type { Node } from "./nodes.js";
 import { areDisjoint } from "./schema-disjoint.js";
@@ -20,7 +21,8 @@ import {
 } from "./schema-keywords.js";
 import type { JsonObject, Schema, TypeName } from "./schema-keywords.js";
 import { intersect } from "./schema-merge.js";
-import { typeNode } from "./schema-types.js";
+import { PYTHON_ARGUMENTS } from "./schema-object.js";
+import { objectOf, typeNode } from "./schema-types.js";
 import { fits, undecided } from "./schema-values.js";
 
 const MAX_DEPTH = 100;
@@ -28,12 +30,24 @@ const MAX_MERGES = 5000;
 
 /** Throws 400 that names the place below `param`. */
 export function schemaNode(schema: unknown, param: string): Node {
-  if (!isSchema(schema))
-    throw refused(
-      param,
-      `expected a JSON schema (an object, true or false), got ${shown(schema)}`,
-    );
-  return new SchemaCompiler(schema, param).compileRoot();
+  return compilerOf(schema, param, JSON_NOTATION).compileRoot();
+}
+
+/** The arguments of a call as Python writes them, `(x=1, y=None)`, that match a schema of objects. Throws as `schemaNode`. */
+export function argumentsNode(schema: unknown, param: string): Node {
+  return compilerOf(schema, param, PYTHON_NOTATION).compileArguments();
+}
+
+function compilerOf(
+  schema: unknown,
+  param: string,
+  notation: Notation,
+): SchemaCompiler {
+  if (isSchema(schema)) return new SchemaCompiler(schema, param, notation);
+  throw refused(
+    param,
+    `expected a JSON schema (an object, true or false), got ${shown(schema)}`,
+  );
 }
 
 class SchemaCompiler {
@@ -44,14 +58,58 @@ class SchemaCompiler {
   constructor(
     private readonly root: Schema,
     private readonly param: string,
+    readonly notation: Notation,
   ) {}
 
   compileRoot(): Node {
     return this.reference("#", this.param);
   }
 
-  private readonly compile = (schema: Schema, path: string): Node => {
-    if (schema === true) return ANY_VALUE;
+  compileArguments(): Node {
+    return this.argumentsOf(this.root, this.param);
+  }
+
+  /** Objects alone: what the schema says of other values does not matter. */
+  private argumentsOf(schema: Schema, path: string): Node {
+    if (schema === false) return NOTHING;
+    if (++this.depth > MAX_DEPTH)
+      throw refused(path, `schemas nest deeper than ${MAX_DEPTH}`);
+    const limits =
+      schema === true ? {} : limitsOf(schema, path, schema === this.root);
+    const node = this.argumentsWithin(limits, path);
+    this.depth--;
+    return node;
+  }
+
+  private argumentsWithin(limits: JsonObject, path: string): Node {
+    const { $ref, allOf, anyOf, oneOf } = limits;
+    const alone = Object.keys(limits).length === 1;
+    const branches = anyOf ?? oneOf;
+    if (Array.isArray(branches) && alone) {
+      if (Array.isArray(oneOf)) this.requireDisjoint(oneOf as Schema[], path);
+      const keyword = anyOf === undefined ? "oneOf" : "anyOf";
+      return choice(
+        branches.map((branch, i) =>
+          this.argumentsOf(branch as Schema, pathOf(`${path}.${keyword}`, i)),
+        ),
+      );
+    }
+    if ($ref ?? allOf ?? branches)
+      return this.argumentsOf(this.merged(limits, true, path), path);
+    for (const keyword of ["const", "enum"])
+      if (limits[keyword] !== undefined)
+        throw refused(
+          `${path}.${keyword}`,
+          "structured output cannot enforce it of all the arguments of a call",
+        );
+    const types = typesOf(limits);
+    return types === null || types.includes("object")
+      ? objectOf(limits, path, this, PYTHON_ARGUMENTS)
+      : NOTHING;
+  }
+
+  readonly compile = (schema: Schema, path: string): Node => {
+    if (schema === true) return this.notation.anyValue;
     if (schema === false) return NOTHING;
     if (++this.depth > MAX_DEPTH)
       throw refused(path, `schemas nest deeper than ${MAX_DEPTH}`);
@@ -84,10 +142,8 @@ class SchemaCompiler {
     if (limits["const"] !== undefined || limits["enum"] !== undefined)
       return this.values(limits, path);
     const types = typesOf(limits);
-    if (types === null) return ANY_VALUE;
-    return choice(
-      types.map((type) => typeNode(type, limits, path, this.compile)),
-    );
+    if (types === null) return this.notation.anyValue;
+    return choice(types.map((type) => typeNode(type, limits, path, this)));
   }
 
   private union(keyword: string, branches: unknown[], path: string): Node {
@@ -140,7 +196,7 @@ class SchemaCompiler {
           `${path}.${keyword}`,
           "structured output cannot enforce it together with const or enum",
         );
-      nodes.push(literal(value));
+      nodes.push(this.notation.literal(value));
     }
     return choice(nodes);
   }

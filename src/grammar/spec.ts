@@ -1,12 +1,12 @@
 import { EbnfError, ebnfNode } from "./ebnf-reader.js";
 import { toEbnf } from "./ebnf.js";
 import { refused } from "./grammar-error.js";
-import { ANY_OBJECT } from "./json-text.js";
+import { JSON_NOTATION } from "./json-text.js";
 import { EMPTY, choice, oneOf, repeat, sequence, text } from "./nodes.js";
 import type { Node } from "./nodes.js";
 import { chars, subtract, ANY } from "./ranges.js";
 import { RegexError, regexNode } from "./regex.js";
-import { schemaNode } from "./schema.js";
+import { argumentsNode, schemaNode } from "./schema.js";
 
 /**
  * What a constrained output must be. Plain data, also the key of what was compiled; `param` names the request's field in
@@ -15,6 +15,8 @@ import { schemaNode } from "./schema.js";
 export type GrammarSpec =
   | { kind: "json_schema"; schema: unknown; param: string }
   | { kind: "json_object" }
+  /** The arguments of a call as Python writes them, with their parentheses. */
+  | { kind: "python_arguments"; schema: unknown; param: string }
   /** Of the whole text: ^ and $ around it say nothing more. */
   | { kind: "regex"; pattern: string; param: string }
   /** GBNF, or XGrammar's EBNF, with the rule `root`. */
@@ -67,7 +69,9 @@ function nodeOf(spec: GrammarSpec, spell: Spell): Node {
     case "json_schema":
       return schemaNode(spec.schema, spec.param);
     case "json_object":
-      return ANY_OBJECT;
+      return JSON_NOTATION.anyObject;
+    case "python_arguments":
+      return argumentsNode(spec.schema, spec.param);
     case "regex":
       return explained(spec.param, () => regexNode(spec.pattern));
     case "ebnf":

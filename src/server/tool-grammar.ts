@@ -1,9 +1,10 @@
 /** Calls that must come: a grammar of them, in the model's own format where a schema can be held inside of it. */
 import type { GrammarSpec } from "../grammar/spec.js";
+import { PYTHON_NAME } from "../text/turn/python-payload.js";
 import {
+  isList,
   JSON_LIST,
   markersOf,
-  payloadStart,
   type ToolCallFormat,
 } from "../text/turn/tool-call-format.js";
 import type { Tool } from "./tools.js";
@@ -78,30 +79,64 @@ export function announcedCalls(
 /**
  * For calls that no marker announces, and which stand at the beginning of an answer: calls, of which those of strict tools
  * match their schemas, or a text that does not begin as a call does. A hint, which has to be a special token, stands before
- * calls or nowhere. Null where a marker announces calls, or their arguments are not JSON.
+ * calls or nowhere. Null where a marker announces calls, where their arguments can be held to no schema, and where the
+ * format cannot write a call of a strict tool.
  */
 export function callsOrText(
   format: ToolCallFormat,
   tools: readonly Tool[],
   several: boolean,
 ): GrammarSpec | null {
-  const { separator, single, hints } = format;
-  const start = payloadStart(format);
-  if (!markersOf(format).bare || start === null) return null;
-  const calls: GrammarSpec = {
-    kind: "repeat",
-    part: oneCall(format, tools),
-    separator,
-    min: 1,
-    max: several && !single ? null : 1,
-  };
+  const { sectionBegin, sectionEnd, separator, single, hints } = format;
+  const other = textBeside(format);
+  if (!markersOf(format).bare || other === null) return null;
+  const named = tools.filter((tool) => canName(format, tool));
+  if (tools.some((tool) => tool.strict && !named.includes(tool))) return null;
+  const calls = sequence([
+    text(sectionBegin),
+    {
+      kind: "repeat",
+      part: oneCall(format, named),
+      separator,
+      min: 1,
+      max: several && !single ? null : 1,
+    },
+    text(sectionEnd),
+  ]);
   const hinted = hints.map((hint) => sequence([text(hint), calls]));
-  const other = `\\s*([^\\s${start}][\\s\\S]*)?`;
   return choice([
     calls,
     ...hinted,
     { kind: "regex", pattern: other, param: "" },
   ]);
+}
+
+/** An expression for text in which the reader of a format without markers finds no call; null: calls are not of this kind. */
+function textBeside(format: ToolCallFormat): string | null {
+  const list = isList(format);
+  switch (format.payload.kind) {
+    case "json": {
+      const plain = `[^\\s{${list ? "\\[" : ""}][\\s\\S]*`;
+      const inList = "\\[[\\s,\\[]*([^\\s,\\[{][\\s\\S]*)?";
+      return `\\s*(${list ? `${plain}|${inList}` : plain})?`;
+    }
+    case "python": {
+      // A bracket begins a call if a name and a parenthesis follow.
+      const noName = "[^\\s,\\[A-Za-z_][\\s\\S]*";
+      const noCall = "[A-Za-z_][\\w.-]*([^\\w.(-][\\s\\S]*)?";
+      return list
+        ? `\\s*([^\\s\\[][\\s\\S]*|\\[[\\s,\\[]*(${noName}|${noCall})?)?`
+        : null;
+    }
+    case "named":
+    case "elements":
+      return null;
+  }
+}
+
+/** The reader takes the tool's name for one. */
+function canName({ payload }: ToolCallFormat, { name }: Tool): boolean {
+  return payload.kind !== "python" || PYTHON_NAME.test(name);
 }
 
 /** A call of one of the tools. */
@@ -115,8 +150,14 @@ function callGrammar(
   tool: Tool,
   strict: boolean,
 ): GrammarSpec {
-  const [before, after] = aroundArguments(format, tool.name);
   const { parameters: schema, param } = tool;
+  if (format.payload.kind === "python")
+    return sequence([
+      text(format.callBegin + tool.name),
+      { kind: "python_arguments", schema: strict ? schema : true, param },
+      text(format.callEnd),
+    ]);
+  const [before, after] = aroundArguments(format, tool.name);
   return sequence([
     text(format.callBegin + before),
     strict ? { kind: "json_schema", schema, param } : { kind: "json_object" },

@@ -85,20 +85,21 @@ describe.skipIf(!isBuilt)(
       expect(read(loose.json()).valid).not.toContain(true);
     });
 
-    it("hold a call without a marker, at the beginning of an answer", async () => {
-      const { post } = await start(TOOL_TEMPLATE, {
-        toolCallParser: "llama3_json",
-      });
-      const answer = await post("/v1/chat/completions", body(true));
-      expect(answer.statusCode, answer.body).toBe(200);
-      const { free, valid } = read(answer.json());
-      expect(free).toBeGreaterThan(N / 2);
-      expect(valid).not.toContain(false);
-    });
+    it.each(["llama3_json", "pythonic"])(
+      "hold a call without a marker, at the beginning of an answer: %s",
+      async (toolCallParser) => {
+        const { post } = await start(TOOL_TEMPLATE, { toolCallParser });
+        const answer = await post("/v1/chat/completions", body(true));
+        expect(answer.statusCode, answer.body).toBe(200);
+        const { free, valid } = read(answer.json());
+        expect(free).toBeGreaterThan(N / 2);
+        expect(valid).not.toContain(false);
+      },
+    );
 
-    it("are refused where no token announces a call that is not JSON, and beside a bound on reasoning", async () => {
+    it("are refused where a call is not JSON and a token announces it, and beside a bound on reasoning", async () => {
       const { post } = await start(TOOL_TEMPLATE, {
-        toolCallParser: "pythonic",
+        toolCallParser: "qwen3_coder",
       });
       const refused = await post("/v1/chat/completions", body(true));
       expect(refused.statusCode).toBe(400);

@@ -1,6 +1,6 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";
-import type { GrammarSpec } from "../../src/grammar/spec.js";
+import { buildEbnf, type GrammarSpec } from "../../src/grammar/spec.js";
 import {
   callsGrammar,
   callsOrText,
@@ -132,8 +132,144 @@ describe("calls without a marker, beside text", () => {
       expect(validate(JSON.parse(json)), json).toBe(true);
   });
 
-  it("has no grammar where a marker announces calls, or where they are not JSON", () => {
-    for (const other of [hermes, pythonic])
-      expect(other && callsOrText(other, [strict], true)).toBeNull();
+  it("has no grammar where a marker announces calls, or names no such tool", () => {
+    expect(hermes && callsOrText(hermes, [strict], true)).toBeNull();
+    const colon = { ...strict, name: "net:ping" };
+    expect(pythonic && callsOrText(pythonic, [colon], true)).toBeNull();
+  });
+});
+
+describe("calls as Python writes them, beside text", () => {
+  const checker = useChecker();
+  const { pythonic } = TOOL_CALL_FORMATS;
+  const parameters = {
+    type: "object",
+    properties: {
+      city: { enum: ["Rome", 'L"A'] },
+      days: { type: "integer", minimum: 0, maximum: 9 },
+      deep: {
+        type: ["object", "null"],
+        properties: { on: { type: "boolean" }, tags: { type: "array" } },
+        required: ["on"],
+      },
+      why: { type: "string" },
+    },
+    required: ["city", "deep"],
+    additionalProperties: false,
+  };
+  const strict = { ...toolNamed("get_weather"), parameters, strict: true };
+  const grammarOf = (several = true, tool: Tool = strict): GrammarSpec => {
+    const tools = [tool, toolNamed("math.add"), toolNamed("net:ping")];
+    const spec = pythonic && callsOrText(pythonic, tools, several);
+    if (!spec) throw new Error("no grammar");
+    return spec;
+  };
+  const ROME = '[get_weather(city="Rome", deep=None)]';
+  const BOTH =
+    '[get_weather(city="L\\"A", days=3, deep={"on": True, "tags": [None, 1.5]}), math.add(a=[1], _b="x")]';
+
+  it("lets through text that is none, and calls that match", async () => {
+    const texts = [
+      "",
+      " \n",
+      "é [get_weather(",
+      "[",
+      "[]",
+      "[1, 2]",
+      "[see](https://a.b)",
+      " [get_weather",
+      "[get_weather] (x)",
+      "get_weather(city=1)",
+    ];
+    const right = [ROME, BOTH, "[math.add()]"];
+    const wrong = [
+      '[get_weather(city="Oslo", deep=None)]',
+      '[get_weather(city="Rome")]',
+      '[get_weather(deep=None, city="Rome")]',
+      '[get_weather(city="Rome", deep=null)]',
+      '[get_weather(city="Rome", deep={"on": true})]',
+      '[get_weather(city="Rome", deep=None, more=1)]',
+      "[math.add(1)]",
+      "[math.add(a=1, )]",
+      "[other(a=1)]",
+      '[ [,get_weather(city="Oslo")]',
+      `${ROME} and more`,
+      "[get_weather(",
+    ];
+    const all = [...texts, ...right, ...wrong];
+    const expected = [...texts, ...right];
+    expect(await checker().accepted(grammarOf(), all)).toEqual(expected);
+    const one = await checker().accepted(grammarOf(false), right);
+    expect(one).toEqual([ROME, "[math.add()]"]);
+  });
+
+  it("lets no call through that the reader would find and the schema not", async () => {
+    if (!pythonic) throw new Error("no format");
+    const validate = new Ajv2020().compile(parameters);
+    const drawn = await checker().drawn(grammarOf(), 200, randomFrom(3));
+    const random = randomFrom(12);
+    const begins = [ROME, BOTH];
+    const texts = Array.from({ length: 2000 }, (_, i) =>
+      damaged(begins[i % begins.length] ?? "", random),
+    );
+    const accepted = await checker().accepted(grammarOf(), texts);
+    const calls = [...drawn, ...accepted]
+      .flatMap((text) => parse(pythonic, [text]).calls)
+      .filter(({ name }) => name === strict.name);
+    expect(accepted.length).toBeGreaterThan(calls.length);
+    expect(calls.length).toBeGreaterThan(20);
+    for (const { arguments: json } of calls)
+      expect(validate(JSON.parse(json)), json).toBe(true);
+  });
+
+  it.each<[what: string, schema: object, yes: string[], no: string[]]>([
+    [
+      "arguments nobody names",
+      { properties: { ab: { type: "null" } }, additionalProperties: true },
+      ["(ab=None)", "()", "(a=1)", "(abc=1, _x2=None)", "(b=[True])"],
+      ["(ab=1)", "(a-b=1)", "(2=1)", "(=1)"],
+    ],
+    [
+      "one of several schemas",
+      {
+        $ref: "#/$defs/one",
+        $defs: {
+          one: {
+            anyOf: [
+              { properties: { a: { const: true } }, required: ["a"] },
+              { properties: { b: { const: null } }, required: ["b"] },
+            ],
+          },
+        },
+      },
+      ["(a=True)", "(b=None)"],
+      ["()", "(a=true)"],
+    ],
+    [
+      "strings in which a backslash is Python's",
+      { properties: { s: { type: "string" } }, required: ["s"] },
+      ['(s="a/\\\\\\n\\u00e9")'],
+      ['(s="\\/")'],
+    ],
+  ])("holds %s", async (_, schema, yes, no) => {
+    const spec: GrammarSpec = {
+      kind: "python_arguments",
+      schema,
+      param: "parameters",
+    };
+    const found = await checker().accepted(spec, [...yes, ...no]);
+    expect(found).toEqual(yes);
+  });
+
+  it.each<[schema: object, param: string]>([
+    [{ properties: { "a-b": {} } }, "parameters.properties.a-b"],
+    [{ enum: [{}] }, "parameters.enum"],
+    [{ patternProperties: { a: {} } }, "parameters.patternProperties"],
+    [{ propertyNames: { maxLength: 3 } }, "parameters.propertyNames"],
+  ])("refuses %j", (schema, param) => {
+    const spec = { kind: "python_arguments", schema, param: "parameters" };
+    expect(() => buildEbnf(spec as GrammarSpec, (text) => text)).toThrow(
+      expect.objectContaining({ param }),
+    );
   });
 });

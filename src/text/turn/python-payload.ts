@@ -8,6 +8,9 @@ import { pythonLiteralToJson } from "./python-literal.js";
 
 const MAX_NAME = 128;
 
+/** What is read as the name of a function. */
+export const PYTHON_NAME = /^[A-Za-z_][\w.-]*$/;
+
 /** f(x=1, y="a"): arguments by keyword, told one by one as JSON. A value that is no literal is told as its text. */
 export class PythonPayload implements PayloadReader {
   begun = false;
