@@ -54,6 +54,9 @@ export async function embedTexts(
     : texts;
   const body: EmbeddingBody = { ...params, input };
   checkBody(EmbeddingSchema, body);
-  const { vectors, numTokens } = await embed(served.encoder, body, signal);
+  const { encoder } = served;
+  const { vectors, numTokens } = await embed(encoder, body, (inputs) =>
+    encoder.run(inputs, signal),
+  );
   return { embeddings: vectors, usage: { promptTokens: numTokens } };
 }

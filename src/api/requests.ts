@@ -267,6 +267,7 @@ function sender(route: string): Sender {
       arrivalTime: now(),
       route,
       key: NO_KEY,
+      quota: null,
       traceparent: undefined,
       tracestate: undefined,
       record: null,

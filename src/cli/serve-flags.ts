@@ -48,7 +48,7 @@ export const SERVE_FLAGS: readonly Flag[] = [
   {
     name: "api-keys-file",
     value: "file",
-    help: "keys that clients must send, one a line: KEY, NAME KEY or NAME sha256:HEX; read again when it changes and at SIGHUP",
+    help: "keys that clients must send, one a line: KEY, NAME KEY or NAME sha256:HEX, then limits such as rpm=60 tpm=100000 concurrency=4; read again when it changes and at SIGHUP",
   },
   {
     name: "admin-api-key",

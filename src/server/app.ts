@@ -26,6 +26,7 @@ import { scoreRoutes } from "./encoder/scores.js";
 import { errorAnswer } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import type { StartupSeconds } from "./meters.js";
+import { limitRequests } from "./limit-requests.js";
 import { modelRoutes } from "./models.js";
 import { answerUnknownRoutes } from "./not-found.js";
 import type {
@@ -146,6 +147,7 @@ function prepareRoutes(
   addHooks(app, context);
   allowOrigins(app, options.allowedOrigins ?? []);
   guardRoutes(app, options);
+  limitRequests(app, context);
   answerUnknownRoutes(app);
   describeRoutes(app, context.version);
 }

@@ -2,6 +2,7 @@ import { timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { OctavoError } from "../core/errors.js";
+import { NO_LIMITS } from "./key-limits.js";
 import { sha256, type ApiKey } from "./keys-file.js";
 import type { AppOptions } from "./options.js";
 import { NO_KEY, originOf } from "./origin.js";
@@ -34,7 +35,7 @@ class KeyRing {
 
 /** One key. */
 function single(name: string, key: string): KeyRing {
-  const keys = [{ name, hash: sha256(key) }];
+  const keys = [{ name, hash: sha256(key), limits: NO_LIMITS }];
   return new KeyRing(() => keys);
 }
 
@@ -43,6 +44,7 @@ function namedKeys(apiKeys: readonly string[]): ApiKey[] {
   return apiKeys.map((key, index) => ({
     name: `key-${index + 1}`,
     hash: sha256(key),
+    limits: NO_LIMITS,
   }));
 }
 

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from "fastify";
+import { now } from "../core/config.js";
 import { GrammarPool } from "../grammar/grammar-pool.js";
 import { vocabularyOf } from "../grammar/vocabulary.js";
 import { dialectOf } from "../text/turn/dialect.js";
@@ -12,6 +13,7 @@ import type {
   HttpOptions,
   ServerContext,
 } from "./options.js";
+import { Quotas } from "./quotas.js";
 import { RequestLog } from "./request-log.js";
 import { RequestTemplates } from "./request-templates.js";
 import { RequestRegistry } from "./request-registry.js";
@@ -67,9 +69,14 @@ function httpContext<
     "engine" | "servedModelNames" | "modelPath" | "metrics"
   >,
 >(options: HttpOptions, parts: T) {
+  const { keysFile, quotaClock = now } = options;
   return {
     ...parts,
     encoder: options.encoder ?? null,
+    quotas:
+      keysFile === undefined
+        ? null
+        : new Quotas(() => keysFile.keys, quotaClock),
     version: options.version ?? "unknown",
     livenessTimeoutSeconds: options.livenessTimeoutSeconds ?? 60,
     startedAt: Math.floor(Date.now() / 1000),

@@ -2,6 +2,17 @@ import type { FastifyInstance } from "fastify";
 
 const METHODS = "GET, POST, DELETE, OPTIONS";
 const ONE_DAY = "86400";
+/** What scripts may read beside the headers that they always may. */
+const EXPOSED = [
+  "x-request-id",
+  "retry-after",
+  ...["limit", "remaining", "reset"].flatMap((figure) => [
+    `x-ratelimit-${figure}-requests`,
+    `x-ratelimit-${figure}-tokens`,
+    `anthropic-ratelimit-requests-${figure}`,
+    `anthropic-ratelimit-tokens-${figure}`,
+  ]),
+].join(", ");
 
 /** CORS for browsers on the allowed origins ("*": all); preflights are answered before any key is asked for. */
 export function allowOrigins(
@@ -16,7 +27,7 @@ export function allowOrigins(
     if (!any) reply.header("vary", "Origin");
     if (!any && !origins.includes(origin)) return;
     reply.header("access-control-allow-origin", any ? "*" : origin);
-    reply.header("access-control-expose-headers", "x-request-id, retry-after");
+    reply.header("access-control-expose-headers", EXPOSED);
     const preflight =
       request.method === "OPTIONS" &&
       request.headers["access-control-request-method"] !== undefined;

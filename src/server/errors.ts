@@ -1,5 +1,6 @@
 import type { ErrorCode } from "../core/errors.js";
 import { OctavoError } from "../core/errors.js";
+import { RateLimitError } from "./rate-limit-error.js";
 
 /** The body of every error answer, in OpenAI's shape. */
 export interface ErrorBody {
@@ -112,10 +113,11 @@ export interface ErrorAnswer {
 /** What a client is told about `error`. Anything that is not ours to explain is a 500 without details. */
 export function errorAnswer(error: unknown): ErrorAnswer {
   if (error instanceof OctavoError) {
-    const { status, type, code, retryAfter } = MAPPINGS[error.code];
+    const { status, type, code, retryAfter = null } = MAPPINGS[error.code];
     return {
       status,
-      retryAfter: retryAfter ?? null,
+      retryAfter:
+        error instanceof RateLimitError ? error.retryAfter : retryAfter,
       body: {
         error: { message: error.message, type, param: error.param, code },
       },

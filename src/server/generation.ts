@@ -77,6 +77,7 @@ export class Generation {
     this.record = context.requests.begin(first.requestId, first.origin);
     try {
       for (const spec of specs) this.submit(context, spec);
+      first.origin.quota?.spend(this.promptTokens);
     } catch (error) {
       for (const { lease } of specs.slice(this.prompts.length))
         lease?.release();
@@ -215,6 +216,7 @@ export class PromptRun implements RequestListener {
       return;
     }
     this.timeline.token(event.choice, this.context.engine.lastStepTime);
+    this.spec.origin.quota?.spend(1);
     const delta = output.token(event);
     if (typeof delta.stopReason === "string")
       this.active.abort(event.choice, "stop");

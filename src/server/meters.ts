@@ -4,6 +4,7 @@ import type { Encoder } from "../encoder/encoder.js";
 import type { EngineClient } from "../engine/engine-client.js";
 import type { EngineStats } from "../engine/stats.js";
 import { MeterFactory } from "./meter-factory.js";
+import { REFUSALS } from "./rate-limit-error.js";
 import { addSpeculation } from "./speculation.js";
 
 /* Names, types and labels are vLLM's, so that its dashboards and autoscalers work unchanged. */
@@ -98,6 +99,12 @@ export function createMeters(options: MeterOptions) {
       "Tokens by the API key that asked for them.",
       ["key", keys],
       ["kind", ["prompt", "generation"]],
+    ),
+    keyRefusals: make.grid(
+      "octavo_key_refusals_total",
+      "Requests refused for a limit of the API key that they were sent with.",
+      ["key", keys],
+      ["reason", REFUSALS],
     ),
     ...tokenMeters(make),
     ...requestMeters(make, lengths(maxLength)),

@@ -6,6 +6,7 @@ import type { Dialect, DialectOptions } from "../text/turn/dialect.js";
 import type { ServedEncoder } from "./encoder/served-encoder.js";
 import type { ApiKey } from "./keys-file.js";
 import type { ServerMetrics } from "./metrics.js";
+import type { Quotas } from "./quotas.js";
 import type { RequestTemplates } from "./request-templates.js";
 import type { RequestLog, RequestLogOptions } from "./request-log.js";
 import type { RequestRegistry } from "./request-registry.js";
@@ -21,6 +22,8 @@ export interface HttpOptions {
   apiKeys?: readonly string[] | undefined;
   /** More of them, that may change. */
   keysFile?: { readonly keys: readonly ApiKey[] } | undefined;
+  /** Of the limits by key: milliseconds, never going back. Default: the engine's. */
+  quotaClock?: (() => number) | undefined;
   /** Key of the admin routes, which are closed without one. */
   adminApiKey?: string | undefined;
   /** Key of /metrics; open without one. */
@@ -86,6 +89,8 @@ export interface HttpContext {
   /** Null where no embedding model was given. */
   readonly encoder: ServedEncoder | null;
   readonly metrics: ServerMetrics | null;
+  /** Null where no keys file was given. */
+  readonly quotas: Quotas | null;
   readonly version: string;
   readonly livenessTimeoutSeconds: number;
   /** Seconds since 1970. */

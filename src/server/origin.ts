@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { now } from "../core/config.js";
+import type { ClientQuota } from "./quotas.js";
 import type { RequestRecord } from "./request-registry.js";
 
 /** The key of requests that brought none, where none is asked for. */
@@ -13,6 +14,8 @@ export interface RequestOrigin {
   readonly route: string;
   /** The name of the API key that it was sent with. */
   key: string;
+  /** What pays for it; null: nobody counts. */
+  quota: ClientQuota | null;
   /** W3C Trace Context, as they came. */
   readonly traceparent: string | undefined;
   readonly tracestate: string | undefined;
@@ -37,6 +40,7 @@ export function originOf(request: FastifyRequest): RequestOrigin {
     arrivalTime: now(),
     route: request.routeOptions.url ?? "none",
     key: NO_KEY,
+    quota: null,
     traceparent: single(traceparent),
     tracestate: single(tracestate),
     record: null,

@@ -3,6 +3,7 @@ import type { Constraint } from "../core/constraint.js";
 import type { GrammarSpec } from "../grammar/spec.js";
 import type { GenerationSpec } from "./generation.js";
 import type { ServerContext } from "./options.js";
+import { NO_LIMITS, type KeyLimits } from "./key-limits.js";
 import type { Sender } from "./origin.js";
 import { truncatePrompt } from "./prompts.js";
 import {
@@ -78,13 +79,11 @@ export async function prepareSpecs(
   wanted: Wanted,
 ): Promise<GenerationSpec[]> {
   const { info } = context.engine;
+  const { origin } = sender;
+  const limits = origin.quota?.limits ?? NO_LIMITS;
   const n = body.n ?? 1;
-  if (n * prompts.length > MAX_CHOICES)
-    throw invalidField(
-      "n",
-      `at most ${MAX_CHOICES} choices over all prompts`,
-      n * prompts.length,
-    );
+  checkChoices(n * prompts.length, limits);
+  const room = withinLimits(wanted.room, limits);
   const params = await samplingParams(
     body,
     wanted,
@@ -93,19 +92,17 @@ export async function prepareSpecs(
     context.seeds,
   );
   const stop = stopStrings(body.stop);
-  const reserved = wanted.room.explicit ? (wanted.room.maxTokens ?? 1) : 1;
+  const reserved = room.explicit ? (room.maxTokens ?? 1) : 1;
   const id = body.request_id ?? sender.id;
-  const { origin } = sender;
   const specs = prompts.map((ids, i): GenerationSpec => {
-    const room = info.maxModelLen - reserved;
     const promptTokenIds = truncatePrompt(
       ids,
       body.truncate_prompt_tokens,
-      room,
+      info.maxModelLen - reserved,
     );
     const maxTokens = fitMaxTokens(
       promptTokenIds.length,
-      wanted.room,
+      room,
       params.minTokens,
       info.maxModelLen,
       wanted.promptParam,
@@ -136,6 +133,29 @@ export async function prepareSpecs(
     };
   });
   return wanted.grammar ? withGrammar(context, specs, wanted.grammar) : specs;
+}
+
+function checkChoices(
+  choices: number,
+  { max_choices: limit = MAX_CHOICES }: KeyLimits,
+): void {
+  const most = Math.min(limit, MAX_CHOICES);
+  if (choices <= most) return;
+  const whose = most < MAX_CHOICES ? " with this API key" : "";
+  throw invalidField(
+    "n",
+    `at most ${most} choices over all prompts${whose}`,
+    choices,
+  );
+}
+
+/** A default is cut to what the key may ask for. Errors: 400 where the request asks for more. */
+function withinLimits(room: Room, { max_tokens: limit }: KeyLimits): Room {
+  if (limit === undefined) return room;
+  const { maxTokens, explicit, param } = room;
+  if (explicit && maxTokens !== null && maxTokens > limit)
+    throw invalidField(param, `at most ${limit} with this API key`, maxTokens);
+  return { ...room, maxTokens: Math.min(maxTokens ?? limit, limit) };
 }
 
 /** Each prompt holds the grammar for itself. Errors: 400 for a grammar that can't be had. */

@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import type { FastifyReply } from "fastify";
+import { tellAllowances } from "./limit-requests.js";
 
 /** Data of a server-sent event, serialized; some protocols name their events. */
 export type Chunk = string | { readonly event: string; readonly data: string };
@@ -31,6 +32,7 @@ export class StreamHub {
   /** Sends the headers at once and hands the connection over. */
   open(reply: FastifyReply): EventStream {
     reply.hijack();
+    tellAllowances(reply);
     return new EventStream(reply, this.maxBacklogBytes, this.dirty);
   }
 

@@ -102,8 +102,40 @@ describe("--api-keys-file", () => {
     ]);
   });
 
+  it("has limits behind keys: those of a name are its client's, whichever key they stand behind", () => {
+    const { keys } = keysFile(
+      `alice a rpm=60 tpm=100000 # hers\nbob\tb\nalice YWxpY2U=  concurrency=4 rpm=60\nc max_tokens=9 max_choices=2\nrpm d\n`,
+    );
+    expect(keys.map(({ name, limits }) => [name, limits])).toEqual([
+      ["alice", { rpm: 60, tpm: 100_000, concurrency: 4 }],
+      ["bob", {}],
+      ["alice", { rpm: 60, tpm: 100_000, concurrency: 4 }],
+      [`sha256-${hex("c").slice(0, 8)}`, { max_tokens: 9, max_choices: 2 }],
+      ["rpm", {}],
+    ]);
+    expect(keys[2]?.hash.toString("hex")).toBe(hex("YWxpY2U="));
+  });
+
   it.each([
     ["a b c", /line 1: expected KEY or NAME KEY, got 3 words/],
+    ["rpm=5", /line 1: expected KEY or NAME KEY, got 0 words/],
+    ["a topsecret burst:5", /got 3 words; limits behind it are name=value/],
+    ["a b topsecret rpm=5", /got 3 words; limits/],
+    ["a b\n\na c rmp=5", /line 3: expected limits by the names rpm, tpm, /],
+    ["topsecret rmp=5", /line 1: expected limits by the names rpm, tpm, /],
+    ["a b rpm=5 topsecret=", /line 1: expected limits by the names/],
+    ["a b rpm=5 tpm", /line 1: tpm: expected a whole number .*, got nothing/],
+    ["a b rpm=0", /line 1: rpm: expected a whole number from 1 .*, got "0"/],
+    ["a topsecret rpm=ten", /line 1: rpm: expected .*, got "ten"/],
+    ["a b tpm=1e6", /line 1: tpm: expected .*, got "1e6"/],
+    ["a b tpm=-5", /line 1: tpm: expected .*, got "-5"/],
+    ["a b tpm=1234567890", /line 1: tpm: expected .* to 999999999, got/],
+    ["a b rpm= 5", /line 1: rpm: expected .*, got ""/],
+    ["a b rpm=5 rpm=5", /line 1: rpm stands there twice/],
+    [
+      "a b rpm=5\nb d rpm=6\na topsecret rpm=7",
+      /line 3: rpm=7, but a line above says rpm=5 for a; keys of one name/,
+    ],
     ["\nkey-1 topsecret", /line 2: expected a name/],
     ["a/b topsecret", /line 1: expected a name/],
     ["n sha256:topsecret", /64 hexadecimal digits/],

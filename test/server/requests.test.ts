@@ -175,6 +175,7 @@ describe("GET /v1/requests/{id}", () => {
         arrivalTime: 1,
         route: URL,
         key,
+        quota: null,
         traceparent: undefined,
         tracestate: undefined,
         record: null,

@@ -13,7 +13,9 @@ import {
   checkInputs,
   encoderOf,
   limitOf,
+  numTokensOf,
   whileConnected,
+  type RunInputs,
 } from "./served-encoder.js";
 
 /** Most inputs of one request, as OpenAI has it. */
@@ -40,8 +42,12 @@ export function embeddingRoutes(
     async (request, reply) => {
       const { body } = request;
       const { encoder, name } = encoderOf(context, body);
-      const result = await whileConnected(context, request, reply, (signal) =>
-        embed(encoder, body, signal),
+      const result = await whileConnected(
+        context,
+        request,
+        reply,
+        encoder,
+        (run) => embed(encoder, body, run),
       );
       if (result === null) return reply;
       const text = await render(
@@ -54,11 +60,11 @@ export function embeddingRoutes(
   );
 }
 
-/** The embeddings that a body asks for. Errors: 400 that names the field, and those of Encoder.run. */
+/** The embeddings that a body asks for. Errors: 400 that names the field, and those of `run`. */
 export async function embed(
   encoder: Encoder,
   body: EmbeddingBody,
-  signal?: AbortSignal,
+  run: RunInputs,
 ): Promise<Embeddings> {
   const { info } = encoder;
   if (info.kind !== "embedding")
@@ -69,11 +75,11 @@ export async function embed(
     );
   const dimensions = checkDimensions(encoder, body.dimensions ?? null);
   const inputs = await readInputs(encoder, body);
-  const raw = await encoder.run(inputs, signal);
+  const raw = await run(inputs);
   const normalize = body.use_activation ?? body.normalize ?? info.normalize;
   return {
     vectors: raw.map((vector) => finishVector(vector, dimensions, normalize)),
-    numTokens: inputs.reduce((sum, { ids }) => sum + ids.length, 0),
+    numTokens: numTokensOf(inputs),
   };
 }
 

@@ -15,7 +15,9 @@ import {
   checkInputs,
   encoderOf,
   limitOf,
+  numTokensOf,
   whileConnected,
+  type RunInputs,
 } from "./served-encoder.js";
 
 /** Most texts on one side of a request. */
@@ -42,8 +44,12 @@ export function scoreRoutes(app: FastifyInstance, context: HttpContext): void {
       async (request, reply) => {
         const { body } = request;
         const { encoder, name } = encoderOf(context, body);
-        const result = await whileConnected(context, request, reply, (signal) =>
-          rerank(encoder, body, signal),
+        const result = await whileConnected(
+          context,
+          request,
+          reply,
+          encoder,
+          (run) => rerank(encoder, body, run),
         );
         return result === null ? reply : ranking(name, body, result);
       },
@@ -55,8 +61,12 @@ export function scoreRoutes(app: FastifyInstance, context: HttpContext): void {
       async (request, reply) => {
         const { body } = request;
         const { encoder, name } = encoderOf(context, body);
-        const result = await whileConnected(context, request, reply, (signal) =>
-          scorePairs(encoder, body, ...sidesOf(body), signal),
+        const result = await whileConnected(
+          context,
+          request,
+          reply,
+          encoder,
+          (run) => scorePairs(encoder, body, ...sidesOf(body), run),
         );
         return result === null ? reply : scoreList(name, result);
       },
@@ -66,14 +76,14 @@ export function scoreRoutes(app: FastifyInstance, context: HttpContext): void {
 function rerank(
   encoder: Encoder,
   body: RerankBody,
-  signal: AbortSignal,
+  run: RunInputs,
 ): Promise<Scores> {
   const query = { texts: [body.query], nameOf: () => "query" };
   const documents = {
     texts: body.documents.map(documentText),
     nameOf: (i: number) => `documents[${i}]`,
   };
-  return scorePairs(encoder, body, query, documents, signal);
+  return scorePairs(encoder, body, query, documents, run);
 }
 
 /** A document is a text, or an object with one. */
@@ -175,7 +185,7 @@ async function scorePairs(
   >,
   first: Side,
   second: Side,
-  signal: AbortSignal,
+  run: RunInputs,
 ): Promise<Scores> {
   const { info, tokenizer } = encoder;
   const cross = info.kind === "cross-encoder";
@@ -185,10 +195,10 @@ async function scorePairs(
     body.truncate_prompt_tokens,
     cross ? pair : single,
   );
-  if (!cross) return scoreAngles(encoder, first, second, limit, signal);
+  if (!cross) return scoreAngles(encoder, first, second, limit, run);
   const inputs = await tokenizer.encodePairs(first.texts, second.texts, limit);
   checkInputs(encoder, inputs, second.nameOf);
-  const logits = await encoder.run(inputs, signal);
+  const logits = await run(inputs);
   const activate = body.use_activation ?? body.activation ?? true;
   const squash = activate && info.activation === "sigmoid";
   return {
@@ -196,7 +206,7 @@ async function scorePairs(
       const [value = 0] = finishVector(logit, null, false);
       return squash ? sigmoid(value) : value;
     }),
-    numTokens: inputs.reduce((sum, { ids }) => sum + ids.length, 0),
+    numTokens: numTokensOf(inputs),
   };
 }
 
@@ -205,7 +215,7 @@ async function scoreAngles(
   first: Side,
   second: Side,
   limit: number | null,
-  signal: AbortSignal,
+  run: RunInputs,
 ): Promise<Scores> {
   const texts = [...first.texts, ...second.texts];
   const count = first.texts.length;
@@ -216,13 +226,13 @@ async function scoreAngles(
   checkInputs(encoder, inputs, (i) =>
     i < count ? first.nameOf(i) : second.nameOf(i - count),
   );
-  const raw = await encoder.run(inputs, signal);
+  const raw = await run(inputs);
   const vectors = raw.map((vector) => finishVector(vector, null, false));
   const zero = new Float32Array(encoder.info.width);
   return {
     scores: second.texts.map((_, i) =>
       cosine(vectors[count === 1 ? 0 : i] ?? zero, vectors[count + i] ?? zero),
     ),
-    numTokens: inputs.reduce((sum, { ids }) => sum + ids.length, 0),
+    numTokens: numTokensOf(inputs),
   };
 }

@@ -68,27 +68,48 @@ export function encoderOf(
   );
 }
 
-/** Computes for a request until its connection closes; null where it did. Counts tokens and refusals. */
+/** What a model makes of inputs, as Encoder.run says. */
+export type RunInputs = (
+  inputs: readonly EncoderInput[],
+) => Promise<Float32Array[]>;
+
+/**
+ * Computes for a request until its connection closes; null where it did. Counts tokens and refusals. The client pays for
+ * its tokens before they are computed, and gets back what comes to nothing, unless it hung up.
+ */
 export async function whileConnected<T extends { numTokens: number }>(
   context: HttpContext,
   request: FastifyRequest,
   reply: FastifyReply,
-  compute: (signal: AbortSignal) => Promise<T>,
+  encoder: Encoder,
+  compute: (run: RunInputs) => Promise<T>,
 ): Promise<T | null> {
   const gone = new AbortController();
   watchConnection(context, reply, () => gone.abort());
+  const { key, quota } = originOf(request);
+  let numPaid = 0;
   try {
-    const result = await compute(gone.signal);
-    const { key } = originOf(request);
+    const result = await compute((inputs) => {
+      numPaid = numTokensOf(inputs);
+      quota?.spend(numPaid);
+      return encoder.run(inputs, gone.signal);
+    });
     context.metrics?.meters.keyTokens(key).prompt.inc(result.numTokens);
     return result;
   } catch (error) {
     context.metrics?.refused(error);
-    if (!gone.signal.aborted) throw error;
+    if (!gone.signal.aborted) {
+      quota?.spend(-numPaid);
+      throw error;
+    }
     // Nobody is there to be answered.
     reply.hijack();
     return null;
   }
+}
+
+export function numTokensOf(inputs: readonly EncoderInput[]): number {
+  return inputs.reduce((sum, { ids }) => sum + ids.length, 0);
 }
 
 /**

@@ -4,6 +4,7 @@ import { OctavoError } from "../../core/errors.js";
 import { checkNesting } from "../body.js";
 import { CLIENT_CLOSED_REQUEST } from "../access-log.js";
 import { errorAnswer, invalidField } from "../errors.js";
+import { admit, openaiHeaders } from "../limit-requests.js";
 import type { ServerContext } from "../options.js";
 import type { RequestOrigin, Sender } from "../origin.js";
 import { Backlog } from "../sse.js";
@@ -220,13 +221,18 @@ export class ResponseSocket {
     job.run?.cancel();
   }
 
-  /** One response, then the next of its stream. */
+  /** One response, then the next of its stream. Each is held to its client's limits when its turn has come. */
   private async work(stream: string, job: Job): Promise<void> {
     const sender = this.sender();
+    let end: (() => void) | null = null;
     try {
+      end = admit(this.options.context, sender.origin);
       this.options.onEnded(sender, await this.respond(stream, job, sender));
     } catch (error) {
-      this.options.onEnded(sender, this.error(error, stream));
+      const status = this.error(error, stream, sender.origin);
+      this.options.onEnded(sender, status);
+    } finally {
+      end?.();
     }
     const jobs = this.streams.get(stream);
     if (jobs === undefined) return;
@@ -275,6 +281,7 @@ export class ResponseSocket {
       arrivalTime: now(),
       route,
       key,
+      quota: null,
       traceparent,
       tracestate,
       record: null,
@@ -290,13 +297,22 @@ export class ResponseSocket {
       this.memory.findItem(id, key) ?? this.options.store.findItem(id, key),
   };
 
-  /** Tells of it. Returns its status. */
-  private error(error: unknown, stream: string | null): number {
-    const { status, body } = errorAnswer(error);
+  /** Tells of it, with what an answer would have in its headers. Returns its status. */
+  private error(
+    error: unknown,
+    stream: string | null,
+    origin: RequestOrigin | null = null,
+  ): number {
+    const { status, retryAfter, body } = errorAnswer(error);
     if (status === 500) this.options.onFailure(error);
     const named =
       stream === null || stream === UNNAMED ? {} : { stream_id: stream };
-    this.send({ type: "error", status, error: body.error, ...named });
+    const headers = {
+      ...(retryAfter !== null && { "retry-after": String(retryAfter) }),
+      ...(origin?.quota && openaiHeaders(origin.quota)),
+    };
+    const told = Object.keys(headers).length > 0 ? { headers } : {};
+    this.send({ type: "error", status, error: body.error, ...told, ...named });
     return status;
   }
 

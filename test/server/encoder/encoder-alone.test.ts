@@ -3,6 +3,7 @@ import OpenAI from "openai";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createEncoderApp, type App } from "../../../src/server/app.js";
+import { sha256 } from "../../../src/server/keys-file.js";
 import type { EncoderAppOptions } from "../../../src/server/options.js";
 import {
   MEAN_MODULES,
@@ -32,6 +33,24 @@ async function start(
 }
 
 describe("a server of an encoder alone", () => {
+  it("holds keys to their limits", async () => {
+    const alice = { name: "alice", hash: sha256("secret") };
+    const keysFile = { keys: [{ ...alice, limits: { tpm: 1 } }] };
+    const { app } = await start(undefined, { keysFile });
+    const ask = () =>
+      app.inject({
+        method: "POST",
+        url: "/v1/embeddings",
+        headers: { authorization: "Bearer secret" },
+        payload: { input: "a cat" },
+      });
+    expect((await ask()).statusCode).toBe(200);
+    expect((await ask()).statusCode).toBe(429);
+    expect((await app.inject("/metrics")).body).toMatch(
+      /octavo_key_refusals_total\{[^}]*key="alice",reason="tokens"\} 1\n/,
+    );
+  });
+
   it("answers for it", async () => {
     const { app } = await start();
     const baseURL = `${await app.listen({ port: 0, host: "127.0.0.1" })}/v1`;

@@ -55,7 +55,7 @@ describe("a WebSocket", () => {
 
   it("takes no more once its key is none", async () => {
     const keysFile: { keys: readonly ApiKey[] } = {
-      keys: [{ name: "alice", hash: sha256("secret") }],
+      keys: [{ name: "alice", hash: sha256("secret"), limits: {} }],
     };
     const { url, engine } = await listen(says("Hi."), { keysFile });
     const headers = { authorization: "Bearer secret" };
