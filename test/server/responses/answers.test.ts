@@ -1,7 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { bytes, says, type Json } from "../support.js";
+import { bytes, END, says, type Json } from "../support.js";
 import { checkEvents } from "./check-events.js";
-import { base, eventsOf, start, text, thinks, tools, URL } from "./support.js";
+import {
+  base,
+  eventsOf,
+  PARIS,
+  start,
+  text,
+  thinks,
+  tools,
+  URL,
+} from "./support.js";
 
 describe("POST /v1/responses", () => {
   it("answers with a response of every field that the specification has", async () => {
@@ -103,6 +112,18 @@ describe("POST /v1/responses", () => {
     expect(output_tokens_details.reasoning_tokens).toBeGreaterThanOrEqual(11);
     expect(output_tokens_details.reasoning_tokens).toBeLessThanOrEqual(24);
     expect(prompt()).toContain('"name": "get_weather"');
+  });
+
+  it("makes one call of several where they may not be parallel", async () => {
+    const call = [258, ...bytes(`\n${PARIS}\n`), 259];
+    const { create } = await start(() => [...call, ...call, END]);
+    const several = await create({ tools });
+    expect(several.output).toHaveLength(2);
+    const [a, b] = several.output;
+    expect(a.call_id).not.toBe(b.call_id);
+    const one = await create({ tools, parallel_tool_calls: false });
+    expect(one.output).toMatchObject([{ type: "function_call" }]);
+    expect(one.parallel_tool_calls).toBe(false);
   });
 
   it("streams the events of each item in their order", async () => {

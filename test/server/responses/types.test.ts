@@ -6,6 +6,8 @@ import type { HostedStep } from "../../../src/engine/engine-host.js";
 import { ResponsesSchema } from "../../../src/server/responses/schema.js";
 import { ChatSchema, CompletionSchema } from "../../../src/server/schemas.js";
 import {
+  bytes,
+  END,
   says,
   ScriptedEngine,
   serve,
@@ -14,9 +16,12 @@ import {
 } from "../support.js";
 import { checkEvents } from "./check-events.js";
 import { OpenAITypes } from "./openai-types.js";
-import { base, eventsOf, start, thinks, tools, URL } from "./support.js";
+import { base, eventsOf, PARIS, start, thinks, tools, URL } from "./support.js";
 
 const types = new OpenAITypes("resources/responses/responses.d.ts");
+
+const calls = [258, ...bytes(`\n${PARIS}\n`), 259];
+const twice: Script = () => [...calls, ...bytes("\n"), ...calls, END];
 
 /** Ends what is aborted for another reason. */
 class FailingEngine extends ScriptedEngine {
@@ -50,6 +55,7 @@ describe("every event and object has what the package's types ask for", () => {
   };
   const answers: [string, Script, object, string][] = [
     ["thoughts, text and a call", thinks, everything, "completed"],
+    ["two calls", twice, { tools }, "completed"],
     ["nothing", says(""), {}, "completed"],
     ["half a text", says("abcd"), { max_output_tokens: 2 }, "incomplete"],
     ["half a call", thinks, { tools, max_output_tokens: 60 }, "incomplete"],
