@@ -199,18 +199,20 @@ export class ResponseSocket {
     jobs.push(job);
   }
 
-  /** Stops what is under way on a stream, or the response that is named. */
+  /**
+   * Stops the response that is named, or the first of a stream that is not stopped yet: one cancel for each create, however
+   * close they come.
+   */
   private cancel(stream: string, { response_id: id }: Fields): void {
     if (id != null && typeof id !== "string")
       throw invalidField("response_id", "a string", id);
-    const jobs =
+    const own = this.streams.get(stream) ?? [];
+    const job =
       id == null
-        ? [this.streams.get(stream)?.[0]]
-        : [...this.streams.values()].map(([job]) => job);
-    const job = jobs.find(
-      (known) =>
-        known !== undefined && (id == null || known.run?.response.id === id),
-    );
+        ? (own.find(({ cancelled }) => !cancelled) ?? own[0])
+        : [...this.streams.values()]
+            .map(([first]) => first)
+            .find((first) => first?.run?.response.id === id);
     if (job === undefined)
       throw invalidField(
         id == null ? "stream_id" : "response_id",

@@ -53,6 +53,21 @@ describe("a WebSocket", () => {
     await expect.poll(() => client.numPending).toBe(0);
   });
 
+  it("cancels as often as it is asked, what waits too", async () => {
+    const { url, client } = await listen(() => bytes("a"), { info });
+    const { create, send, events } = await open(url);
+    const cancel = (): void => send({ type: "response.cancel" });
+    for (const input of ["a", "b", "c"]) {
+      create({ input });
+      cancel();
+    }
+    await expect.poll(() => events.filter(isEnd).length).toBe(3);
+    for (const { response } of events.filter(isEnd))
+      expect(response.status).toBe("cancelled");
+    expect(events.filter(({ type }) => type === "error")).toEqual([]);
+    await expect.poll(() => client.numPending).toBe(0);
+  });
+
   it("takes no more once its key is none", async () => {
     const keysFile: { keys: readonly ApiKey[] } = {
       keys: [{ name: "alice", hash: sha256("secret"), limits: {} }],
