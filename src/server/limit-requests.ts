@@ -14,6 +14,7 @@ const COUNTED: readonly string[] = [
   "/tokenize",
   "/detokenize",
   "/v1/messages/count_tokens",
+  "/v1/responses/input_tokens",
 ];
 
 /**
