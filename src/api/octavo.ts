@@ -27,6 +27,7 @@ import {
 import {
   chatBody,
   completionBody,
+  signalOf,
   type ChatParams,
   type GenerateParams,
   type Message,
@@ -136,24 +137,24 @@ export class Octavo {
    */
   generate(
     prompt: string | ArrayLike<number>,
-    { signal, ...params }: GenerateParams = {},
+    params: GenerateParams = {},
   ): Run<GenerateEvent, GenerateResult> {
     return new Run(async (sink, stopped) => {
       this.checkOpen();
       const body = completionBody(prompt, params);
       await generate(this.context, body, sink, stopped);
-    }, signal);
+    }, signalOf(params));
   }
 
   /** Answers a conversation, messages as in OpenAI's chat completions. Errors as of `generate`. */
   chat(
     messages: readonly Message[],
-    { signal, ...params }: ChatParams = {},
+    params: ChatParams = {},
   ): Run<ChatEvent, ChatResult> {
     return new Run(async (sink, stopped) => {
       this.checkOpen();
       await chat(this.context, chatBody(messages, params), sink, stopped);
-    }, signal);
+    }, signalOf(params));
   }
 
   /**

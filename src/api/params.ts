@@ -1,6 +1,7 @@
-import { Type, type Static } from "typebox";
-import { ChatSchema, CompletionSchema } from "../server/schemas.js";
+import { Type, type Static, type TSchema } from "typebox";
+import { ChatSchema, CompletionSchema, HINTS } from "../server/schemas.js";
 import { checkBody } from "../server/validation.js";
+import { invalidField } from "../server/errors.js";
 import { refuseUnknown } from "./load-options.js";
 
 /**
@@ -15,13 +16,16 @@ const GenerateSchema = Type.Omit(CompletionSchema, [
   "echo",
   "best_of",
   "return_token_ids",
+  ...HINTS,
 ]);
 const ChatParamsSchema = Type.Omit(ChatSchema, [
   "model",
   "messages",
   "stream",
   "stream_options",
+  "best_of",
   "return_token_ids",
+  ...HINTS,
 ]);
 
 interface Common {
@@ -46,12 +50,11 @@ export interface Message {
 /** The body of /v1/completions that says the same. Errors: `invalid_request`, `unsupported`. */
 export function completionBody(
   prompt: string | ArrayLike<number>,
-  params: Omit<GenerateParams, "signal">,
+  params: GenerateParams,
 ): Static<typeof CompletionSchema> {
-  refuseUnknown(params, GenerateSchema, "invalid_request");
   const body = {
-    ...present(params),
-    prompt: typeof prompt === "string" ? prompt : Array.from(prompt ?? []),
+    ...fieldsOf(params, GenerateSchema),
+    prompt: typeof prompt === "string" ? prompt : idsOf(prompt),
   };
   checkBody(CompletionSchema, body);
   return body;
@@ -60,12 +63,40 @@ export function completionBody(
 /** The body of /v1/chat/completions that says the same. Errors: `invalid_request`, `unsupported`. */
 export function chatBody(
   messages: readonly Message[],
-  params: Omit<ChatParams, "signal">,
+  params: ChatParams,
 ): Static<typeof ChatSchema> {
-  refuseUnknown(params, ChatParamsSchema, "invalid_request");
-  const body = { ...present(params), messages: messages as Message[] };
+  const fields = fieldsOf(params, ChatParamsSchema);
+  const body = { ...fields, messages: messages as Message[] };
   checkBody(ChatSchema, body);
   return body;
+}
+
+/** Programs without types may hand us anything. */
+export function signalOf(params: Common | null): AbortSignal | undefined {
+  return params?.signal;
+}
+
+/** All but the signal. */
+function fieldsOf<T extends Common>(
+  params: T | null,
+  schema: TSchema,
+): Omit<T, "signal"> {
+  if (typeof params !== "object" || params === null)
+    throw invalidField("params", "an object", params);
+  const { signal: _, ...fields } = params;
+  refuseUnknown(fields, schema, "invalid_request");
+  return present(fields);
+}
+
+/** One prompt: a list of them is several requests, which a program makes itself. */
+function idsOf(prompt: unknown): number[] {
+  const ids =
+    typeof prompt === "object" && prompt !== null && "length" in prompt
+      ? Array.from(prompt as ArrayLike<unknown>)
+      : null;
+  if (ids === null || (ids.length > 0 && typeof ids[0] !== "number"))
+    throw invalidField("prompt", "a text or token ids", ids?.[0] ?? prompt);
+  return ids as number[];
 }
 
 /** A parameter that is there without a value is as good as absent. */

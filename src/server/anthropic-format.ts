@@ -25,16 +25,19 @@ export class MessagesFormat implements AnswerFormat {
   constructor(
     private readonly model: string,
     private readonly plan: TurnPlan,
+    /** False: blocks of thinking come without their text. */
+    private readonly showsThinking: boolean,
   ) {
     this.parser = plan.parser();
   }
 
   whole(generation: Generation, choices: readonly WholeChoice[]): unknown {
     const choice = choices[0];
-    const events = [
-      ...this.parser.push(choice?.text ?? ""),
+    const text = choice?.text ?? "";
+    const events = this.visible([
+      ...this.parser.push(text),
       ...this.parser.end(),
-    ];
+    ]);
     return {
       ...this.head(),
       content: this.content(events),
@@ -58,7 +61,7 @@ export class MessagesFormat implements AnswerFormat {
     const ended = delta.finishReason !== null;
     const events = this.parser.push(delta.text);
     if (ended) events.push(...this.parser.end());
-    const chunks = events.flatMap((event) =>
+    const chunks = this.visible(events).flatMap((event) =>
       this.blocks.tell(event, () => this.plan.callId("toolu_")),
     );
     if (!ended) return chunks;
@@ -80,6 +83,13 @@ export class MessagesFormat implements AnswerFormat {
 
   failure(error: OctavoError): Chunk {
     return { event: "error", data: JSON.stringify(anthropicError(error).body) };
+  }
+
+  private visible(events: readonly TurnEvent[]): readonly TurnEvent[] {
+    if (this.showsThinking) return events;
+    return events.map((event) =>
+      event.type === "reasoning" ? { ...event, text: "" } : event,
+    );
   }
 
   private head() {
@@ -179,7 +189,9 @@ class BlockStream {
             thinking: "",
             signature: "",
           }),
-          this.delta({ type: "thinking_delta", thinking: event.text }),
+          ...(event.text === ""
+            ? []
+            : [this.delta({ type: "thinking_delta", thinking: event.text })]),
         ];
       case "call-start": {
         const { name } = event;

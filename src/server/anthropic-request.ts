@@ -1,66 +1,12 @@
 /** Bodies of /v1/messages: their shape, and what they are as a chat. */
-import { Type, type Static } from "typebox";
 import type { ChatMessage } from "../text/chat-template.js";
 import type { GrammarSpec } from "../grammar/spec.js";
 import type { Dialect } from "../text/turn/dialect.js";
 import { invalidField, shown, unsupportedField } from "./errors.js";
-import { boolean, integer, list, number, object, string } from "./schemas.js";
-import {
-  checkDialect,
-  checkName,
-  checkParameters,
-  checkUnique,
-  isFields,
-  MAX_TOOLS,
-  type Fields,
-  type Tool,
-  type ToolChoice,
-  type ToolUse,
-} from "./tools.js";
-
-const shared = {
-  model: Type.String({ maxLength: 1024 }),
-  messages: Type.Array(
-    Type.Object({ role: Type.String(), content: Type.Unknown() }),
-    { minItems: 1, maxItems: 65536 },
-  ),
-  system: Type.Optional(Type.Unknown()),
-  tools: list<Fields>(Type.Object({}), { maxItems: MAX_TOOLS }),
-  tool_choice: Type.Optional(Type.Unknown()),
-  thinking: Type.Optional(Type.Unknown()),
-  output_config: Type.Optional(Type.Unknown()),
-  output_format: Type.Optional(Type.Unknown()),
-  chat_template_kwargs: object(),
-};
-
-export const CountTokensSchema = Type.Object(shared);
-export type CountTokensBody = Static<typeof CountTokensSchema>;
-
-export const MessagesSchema = Type.Object({
-  ...shared,
-  max_tokens: Type.Integer({ minimum: 1, maximum: 0x7fffffff }),
-  stop_sequences: list<string>(Type.String({ minLength: 1, maxLength: 4096 }), {
-    maxItems: 64,
-  }),
-  stream: boolean(),
-  temperature: number({ minimum: 0, maximum: 2 }),
-  top_p: number({ exclusiveMinimum: 0, maximum: 1 }),
-  top_k: integer({ minimum: -1, maximum: 0x7fffffff }),
-  metadata: object(),
-  // Beyond Anthropic's API, as on the other routes.
-  seed: integer({ minimum: -(2 ** 63), maximum: 2 ** 64 - 2048 }),
-  priority: integer({ minimum: -0x7fffffff, maximum: 0x7fffffff }),
-  speculative: object(),
-  cache_salt: string(1024),
-});
-export type MessagesBody = Static<typeof MessagesSchema>;
-
-/** Fields that would change the answer and are not built. */
-const UNBUILT: readonly [field: string, why: string][] = [
-  ["mcp_servers", "MCP servers are not built"],
-  ["container", "containers are not built"],
-  ["context_management", "context management is not built"],
-];
+import { NOT_OF_MESSAGES, type CountTokensBody } from "./anthropic-schema.js";
+import { chatTool, checkBoolean, readTools } from "./anthropic-tools.js";
+import { isFields, type Fields, type ToolUse } from "./tools.js";
+import { refuseFields, refuseUnbuilt } from "./unsupported.js";
 
 export interface AnthropicChat {
   readonly messages: readonly ChatMessage[];
@@ -81,6 +27,8 @@ export interface Thinking {
   readonly enabled: boolean | null;
   /** Most tokens of thinking, or null. */
   readonly budget: number | null;
+  /** False: its blocks come without their text. */
+  readonly shown: boolean;
 }
 
 /** Errors: 400 that names the path. */
@@ -88,12 +36,8 @@ export function readChat(
   body: CountTokensBody,
   dialect: Dialect,
 ): AnthropicChat {
-  const fields: Fields = body;
-  for (const [field, why] of UNBUILT) {
-    const value = fields[field];
-    const empty = Array.isArray(value) && value.length === 0;
-    if (value != null && !empty) throw unsupportedField(field, why);
-  }
+  refuseUnbuilt(body);
+  refuseFields(body, NOT_OF_MESSAGES);
   const toolUse = readTools(body, dialect);
   const last = body.messages.at(-1);
   const messages = [
@@ -167,7 +111,7 @@ function readMessage(
   param: string,
 ): ChatMessage[] {
   if (role !== "user" && role !== "assistant" && role !== "system")
-    throw invalidField(`${param}.role`, "user or assistant", role);
+    throw invalidField(`${param}.role`, "one of user, assistant, system", role);
   if (typeof content === "string") return [{ role, content }];
   if (!Array.isArray(content))
     throw invalidField(
@@ -206,13 +150,17 @@ function readUser(blocks: readonly Fields[], param: string): ChatMessage[] {
 }
 
 function readResult(block: Fields, param: string): ChatMessage {
-  const { content } = block;
-  const text =
+  const { content, is_error: failed } = block;
+  checkBoolean(failed, `${param}.is_error`);
+  const said =
     content == null
       ? ""
       : typeof content === "string"
         ? content
         : readTexts(content, `${param}.content`).join("\n");
+  // Templates know no failures: the model has to read it.
+  const text =
+    failed === true && !/error/i.test(said) ? `Error: ${said}` : said;
   return {
     role: "tool",
     tool_call_id: readText(block, param, "tool_use_id"),
@@ -268,75 +216,6 @@ function unsupportedBlock(block: Fields, param: string) {
   );
 }
 
-function readTools(body: CountTokensBody, dialect: Dialect): ToolUse {
-  const tools = (body.tools ?? []).map((tool, i) =>
-    readTool(tool, `tools[${i}]`),
-  );
-  checkUnique(tools, (i) => `tools[${i}].name`);
-  const asked = body.tool_choice;
-  if (asked != null && !isFields(asked))
-    throw invalidField("tool_choice", "an object", asked);
-  const choice = readChoice(asked ?? null, tools);
-  if (choice !== "none") checkDialect(dialect);
-  return {
-    tools,
-    choice,
-    parallel: asked?.["disable_parallel_tool_use"] !== true,
-  };
-}
-
-function readTool(tool: Fields, param: string): Tool {
-  const { type, name, input_schema, strict } = tool;
-  if (type != null && type !== "custom")
-    throw unsupportedField(
-      `${param}.type`,
-      `tools of this server's own are not built; only "custom" is, got ${shown(type)}`,
-    );
-  checkName(`${param}.name`, name);
-  if (!isFields(input_schema))
-    throw invalidField(
-      `${param}.input_schema`,
-      "a JSON Schema of an object",
-      input_schema,
-    );
-  return {
-    name,
-    parameters: checkParameters(input_schema, `${param}.input_schema`),
-    strict: strict === true,
-    param: `${param}.input_schema`,
-  };
-}
-
-function readChoice(choice: Fields | null, tools: readonly Tool[]): ToolChoice {
-  if (choice === null) return tools.length > 0 ? "auto" : "none";
-  const { type, name } = choice;
-  if (type === "none") return "none";
-  if (type !== "auto" && type !== "any" && type !== "tool")
-    throw invalidField("tool_choice.type", "auto, any, tool or none", type);
-  if (tools.length === 0)
-    throw invalidField("tool_choice", "nothing without tools", choice);
-  if (type === "auto") return "auto";
-  if (type === "any") return "required";
-  if (typeof name === "string" && tools.some((tool) => tool.name === name))
-    return { name };
-  throw invalidField(
-    "tool_choice.name",
-    `one of ${tools.map((tool) => tool.name).join(", ")}`,
-    name,
-  );
-}
-
-function chatTool({ name, description, input_schema }: Fields): Fields {
-  return {
-    type: "function",
-    function: {
-      name,
-      ...(description != null && { description }),
-      parameters: input_schema,
-    },
-  };
-}
-
 /** output_config.format, and output_format, its older name. */
 function readOutput(body: CountTokensBody): GrammarSpec | null {
   const { output_config: config, output_format: older } = body;
@@ -361,19 +240,23 @@ function readEffort(config: unknown): string | null {
 }
 
 function readThinking(thinking: unknown): Thinking {
-  if (thinking == null) return { enabled: null, budget: null };
+  const shown = true;
+  if (thinking == null) return { enabled: null, budget: null, shown };
   if (!isFields(thinking))
     throw invalidField("thinking", "an object", thinking);
-  const { type, budget_tokens: budget } = thinking;
-  if (type === "disabled") return { enabled: false, budget: null };
-  if (type === "adaptive") return { enabled: null, budget: null };
-  if (type !== "enabled")
+  const { type, budget_tokens: budget, display } = thinking;
+  if (type === "disabled") return { enabled: false, budget: null, shown };
+  if (type !== "adaptive" && type !== "enabled")
     throw invalidField("thinking.type", "enabled, adaptive or disabled", type);
+  if (display != null && display !== "summarized" && display !== "omitted")
+    throw invalidField("thinking.display", "summarized or omitted", display);
+  const seen = { shown: display !== "omitted" };
+  if (type === "adaptive") return { enabled: null, budget: null, ...seen };
   if (typeof budget !== "number" || !Number.isInteger(budget) || budget < 1)
     throw invalidField(
       "thinking.budget_tokens",
       "a whole number of at least 1",
       budget,
     );
-  return { enabled: true, budget };
+  return { enabled: true, budget, ...seen };
 }

@@ -1,13 +1,13 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { MessagesFormat } from "./anthropic-format.js";
+import { readChat, type AnthropicChat } from "./anthropic-request.js";
 import {
+  BEYOND,
   CountTokensSchema,
   MessagesSchema,
-  readChat,
-  type AnthropicChat,
   type CountTokensBody,
   type MessagesBody,
-} from "./anthropic-request.js";
+} from "./anthropic-schema.js";
 import { answer } from "./answer.js";
 import { renderPrompt } from "./messages.js";
 import type { ServerContext } from "./options.js";
@@ -29,24 +29,14 @@ export function anthropicRoutes(
       const { body } = request;
       const model = checkModel(body.model, context);
       const chat = readChat(body, context.dialect);
-      const text = promptOf(context, chat, body);
-      const { toolUse, continued, thinking } = chat;
-      const plan = await TurnPlan.make(context, text, {
-        toolUse,
-        response: chat.response,
-        continued,
-        reasoningBudget:
-          thinking.budget === null
-            ? null
-            : { tokens: thinking.budget, param: "thinking.budget_tokens" },
-      });
+      const plan = await planOf(context, chat, body);
       const specs = await specsOf(context, request, plan);
       return answer(
         context,
         reply,
         body,
         specs,
-        new MessagesFormat(model, plan),
+        new MessagesFormat(model, plan, chat.thinking.shown),
       );
     },
   );
@@ -57,13 +47,35 @@ export function anthropicRoutes(
     async ({ body }) => {
       checkModel(body.model, context);
       const chat = readChat(body, context.dialect);
-      const text = promptOf(context, chat, body);
-      const ids = await context.tokenizer.encode(text, {
-        addSpecialTokens: false,
-      });
+      const plan = await planOf(context, chat, body);
+      const ids = await encode(context, plan);
       return { input_tokens: ids.length };
     },
   );
+}
+
+function planOf(
+  context: ServerContext,
+  chat: AnthropicChat,
+  body: CountTokensBody,
+): Promise<TurnPlan> {
+  const { toolUse, response, continued, thinking } = chat;
+  return TurnPlan.make(context, promptOf(context, chat, body), {
+    toolUse,
+    response,
+    continued,
+    reasoningBudget:
+      thinking.budget === null
+        ? null
+        : { tokens: thinking.budget, param: "thinking.budget_tokens" },
+  });
+}
+
+function encode(
+  { tokenizer }: ServerContext,
+  { prompt }: TurnPlan,
+): Promise<Int32Array> {
+  return tokenizer.encode(prompt, { addSpecialTokens: false });
 }
 
 /** Templates of models that can do either ask `enable_thinking`. */
@@ -91,17 +103,12 @@ async function specsOf(
   plan: TurnPlan,
 ) {
   const { body } = request;
-  const ids = await context.tokenizer.encode(plan.prompt, {
-    addSpecialTokens: false,
-  });
+  const ids = await encode(context, plan);
   const common: CommonBody = {
+    ...beyondOf(body),
     temperature: body.temperature ?? null,
     top_p: body.top_p ?? null,
     top_k: body.top_k ?? null,
-    seed: body.seed ?? null,
-    priority: body.priority ?? null,
-    speculative: body.speculative ?? null,
-    cache_salt: body.cache_salt ?? null,
     stop: body.stop_sequences ?? null,
   };
   const { max_tokens: maxTokens } = body;
@@ -120,4 +127,9 @@ async function specsOf(
       grammar: plan.grammar,
     },
   );
+}
+
+/** The parameters that every route takes. */
+function beyondOf(body: MessagesBody): CommonBody {
+  return Object.fromEntries(BEYOND.map((name) => [name, body[name]]));
 }

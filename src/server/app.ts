@@ -193,6 +193,9 @@ function addHooks(app: FastifyInstance, { metrics }: HttpContext): void {
   app.addHook("onRequest", async (request, reply) => {
     originOf(request);
     reply.header("x-request-id", request.id);
+    // By this name Anthropic's clients know it.
+    if (speaksAnthropic(pathOf(request.url)))
+      reply.header("request-id", request.id);
   });
   app.addHook("preHandler", async (request) => {
     logUnknownFields(request.log, request.body, request.routeOptions.schema);

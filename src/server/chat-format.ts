@@ -24,7 +24,7 @@ export function answeringRole(
 
 /** Answers in the shape of /v1/chat/completions. */
 export class ChatFormat implements AnswerFormat {
-  private readonly id = `chatcmpl-${randomUUID()}`;
+  private readonly id: string;
   private readonly created = Math.floor(Date.now() / 1000);
   private readonly prefix: string;
   private readonly numTop: number;
@@ -39,6 +39,7 @@ export class ChatFormat implements AnswerFormat {
     messages: readonly ChatMessage[],
     private readonly plan: TurnPlan,
   ) {
+    this.id = `chatcmpl-${body.request_id || randomUUID()}`;
     this.numTop = body.top_logprobs ?? 0;
     this.role = answeringRole(body, messages);
     this.prefix = JSON.stringify(this.head(`${OBJECT}.chunk`)).slice(0, -1);

@@ -14,7 +14,12 @@ import { ChatSchema, type ChatBody } from "./schemas.js";
 import { structuredSpec } from "./structured.js";
 import { checkToolUse } from "./tools.js";
 import { TurnPlan } from "./turn-plan.js";
-import { refuseUnbuilt } from "./unsupported.js";
+import {
+  NOT_OF_CHATS,
+  refuseBestOf,
+  refuseFields,
+  refuseUnbuilt,
+} from "./unsupported.js";
 
 export function chatRoutes(app: FastifyInstance, context: ServerContext): void {
   app.post<{ Body: ChatBody }>(
@@ -47,6 +52,7 @@ export async function prepareChat(
   body: ChatBody,
 ): Promise<PreparedChat> {
   refuseUnbuilt(body);
+  refuseFields(body, NOT_OF_CHATS);
   checkCommon(body);
   checkFields(body);
   const { tokenizer } = context;
@@ -82,10 +88,12 @@ export async function prepareChat(
 }
 
 function checkFields(body: ChatBody): void {
-  if (body.top_logprobs != null && body.logprobs !== true)
+  refuseBestOf(body.best_of, body.n ?? 1);
+  // None are reported without logprobs either.
+  if ((body.top_logprobs ?? 0) > 0 && body.logprobs !== true)
     throw invalidField(
       "top_logprobs",
-      "null unless logprobs is true",
+      "null or 0 unless logprobs is true",
       body.top_logprobs,
     );
   if (body.max_tokens === 0)

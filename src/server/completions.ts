@@ -7,7 +7,7 @@ import {
   type AnswerFormat,
   type WholeChoice,
 } from "./answer.js";
-import { invalidField, unsupportedField } from "./errors.js";
+import { invalidField } from "./errors.js";
 import {
   publicFinish,
   type Generation,
@@ -22,18 +22,15 @@ import { checkCommon, checkModel, prepareSpecs } from "./prepare.js";
 import { readPrompts, type Prompt } from "./prompts.js";
 import { CompletionSchema, type CompletionBody } from "./schemas.js";
 import { structuredSpec } from "./structured.js";
-import { refuseFields, refuseUnbuilt, type Refusal } from "./unsupported.js";
+import {
+  NOT_OF_COMPLETIONS,
+  refuseBestOf,
+  refuseFields,
+  refuseUnbuilt,
+} from "./unsupported.js";
 
 /** OpenAI's default. */
 const DEFAULT_MAX_TOKENS = 16;
-
-const OF_CHATS: readonly Refusal[] = [
-  [
-    "chat_template",
-    (value) => value == null,
-    "a prompt is taken as it is; send messages to /v1/chat/completions",
-  ],
-];
 
 export function completionRoutes(
   app: FastifyInstance,
@@ -71,7 +68,7 @@ export async function prepareCompletion(
   body: CompletionBody,
 ): Promise<{ specs: GenerationSpec[]; prompts: readonly Prompt[] }> {
   refuseUnbuilt(body);
-  refuseFields(body, OF_CHATS);
+  refuseFields(body, NOT_OF_COMPLETIONS);
   checkCommon(body);
   checkFields(body);
   const prompts = await readPrompts(
@@ -84,12 +81,7 @@ export async function prepareCompletion(
 }
 
 function checkFields(body: CompletionBody): void {
-  const n = body.n ?? 1;
-  if (body.best_of != null && body.best_of !== n)
-    throw unsupportedField(
-      "best_of",
-      `only a best_of equal to n (${n}) is supported`,
-    );
+  refuseBestOf(body.best_of, body.n ?? 1);
   if (body.max_tokens === 0 && body.echo !== true)
     throw invalidField("max_tokens", "at least 1 (or 0 with echo)", 0);
 }
@@ -130,7 +122,7 @@ async function specsOf(
 
 /** Answers in the shape of /v1/completions. */
 class CompletionFormat implements AnswerFormat {
-  private readonly id = `cmpl-${randomUUID()}`;
+  private readonly id: string;
   private readonly created = Math.floor(Date.now() / 1000);
   private readonly prefix: string;
   private readonly n: number;
@@ -150,6 +142,7 @@ class CompletionFormat implements AnswerFormat {
     /** Per prompt: the text as it came, or null where its tokens are to be read. */
     private readonly promptTexts: readonly (string | null | undefined)[],
   ) {
+    this.id = `cmpl-${body.request_id || randomUUID()}`;
     this.n = body.n ?? 1;
     this.plain =
       body.logprobs == null &&
@@ -308,7 +301,7 @@ class CompletionFormat implements AnswerFormat {
     const tokens = [...echoed, ...delta.logprobs];
     const start = place.offset;
     const width = (token: number): number => {
-      const { length } = place.detokenizer.push(token);
+      const { length } = [...place.detokenizer.push(token)];
       place.offset += length;
       return length;
     };

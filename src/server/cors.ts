@@ -5,7 +5,9 @@ const ONE_DAY = "86400";
 /** What scripts may read beside the headers that they always may. */
 const EXPOSED = [
   "x-request-id",
+  "request-id",
   "retry-after",
+  "server-timing",
   ...["limit", "remaining", "reset"].flatMap((figure) => [
     `x-ratelimit-${figure}-requests`,
     `x-ratelimit-${figure}-tokens`,

@@ -16,7 +16,7 @@ export interface CompletionLogprobs {
   tokens: string[];
   token_logprobs: (number | null)[];
   top_logprobs: (Record<string, number> | null)[];
-  /** UTF-16 offsets into the choice's text. */
+  /** Into the choice's text, in code points as in OpenAI's and vLLM's servers (JavaScript: of `[...text]`). */
   text_offset: number[];
 }
 
@@ -24,7 +24,7 @@ export interface CompletionLogprobs {
  * Tokens of a choice in the shape of /v1/completions. A null logprob marks the first token of an echoed prompt.
  * @param numTop alternatives per token; the chosen token is always among them
  * @param offset of the first token in the choice's text
- * @param width characters that a token, given in order, adds to the choice's text
+ * @param width code points that a token, given in order, adds to the choice's text
  */
 export function completionLogprobs(
   tokens: readonly (TokenLogprobs | { token: number; logprob: null })[],
@@ -86,7 +86,7 @@ export function chatLogprobs(
   tokens: readonly TokenLogprobs[],
   numTop: number,
   tokenizer: Tokenizer,
-): { content: ChatLogprob[] } {
+): { content: ChatLogprob[]; refusal: null } {
   const entry = (id: number, logprob: number): ChatToken => {
     const bytes = Buffer.from(tokenizer.tokenBytes(id));
     return {
@@ -102,6 +102,7 @@ export function chatLogprobs(
         .slice(0, numTop)
         .map((id, i) => entry(id, token.topLogprobs[i] ?? LOWEST)),
     })),
+    refusal: null,
   };
 }
 

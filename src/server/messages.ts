@@ -6,6 +6,13 @@ import { isFields, type Fields } from "./tools.js";
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 const TEXT_PARTS = ["text", "input_text", "output_text"];
 
+/** What no template would print. */
+const UNBUILT: readonly [field: string, why: string][] = [
+  ["function_call", "functions are not built; use tool_calls"],
+  ["audio", "audio is not built; send its transcript as content"],
+  ["refusal", "refusals are not built; send its text as content"],
+];
+
 /** The messages of a chat body, each checked. Errors: 400 that names message and field. */
 export function checkMessages(
   messages: ChatBody["messages"],
@@ -21,9 +28,14 @@ export function checkMessages(
       );
     const { content } = message;
     checkCalls(fields["tool_calls"], `${param}.tool_calls`);
-    const id = fields["tool_call_id"] ?? null;
-    if (id !== null && typeof id !== "string")
-      throw invalidField(`${param}.tool_call_id`, "a string", id);
+    for (const field of ["tool_call_id", "name"]) {
+      const value = fields[field] ?? null;
+      if (value !== null && typeof value !== "string")
+        throw invalidField(`${param}.${field}`, "a string", value);
+    }
+    for (const [field, why] of UNBUILT)
+      if (fields[field] != null && fields[field] !== "")
+        throw unsupportedField(`${param}.${field}`, why);
     if (content === null || content === undefined) {
       if (message.role !== "assistant")
         throw invalidField(

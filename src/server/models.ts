@@ -18,13 +18,11 @@ export function modelRoutes(app: FastifyInstance, context: HttpContext): void {
     };
   };
   const names = [...context.servedModelNames, ...(encoder?.names ?? [])];
-  app.get("/v1/models", async () => ({
-    object: "list",
-    data: names.map(card),
-  }));
+  const list = () => ({ object: "list", data: names.map(card) });
+  app.get("/v1/models", async () => list());
   app.get<{ Params: { "*": string } }>("/v1/models/*", async ({ params }) => {
     const id = params["*"];
-    if (id === "") return card(names[0] ?? "");
+    if (id === "") return list();
     if (names.includes(id)) return card(id);
     const quoted = names.map((name) => `\`${name}\``).join(", ");
     throw new OctavoError(

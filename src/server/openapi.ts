@@ -1,4 +1,5 @@
 import type { FastifyInstance, RouteOptions } from "fastify";
+import { speaksAnthropic } from "./anthropic-errors.js";
 import { ADMIN_PATHS, API_PATHS } from "./auth.js";
 import { docsPage } from "./docs-page.js";
 import { ROUTE_DOCS, type RouteDoc } from "./openapi-routes.js";
@@ -23,6 +24,7 @@ export interface OpenApiDocument {
 }
 
 const ERROR = { $ref: "#/components/schemas/Error" };
+const ANTHROPIC_ERROR = { $ref: "#/components/schemas/AnthropicError" };
 const COMPONENTS = {
   schemas: {
     Error: {
@@ -39,6 +41,22 @@ const COMPONENTS = {
             code: { type: ["string", "null"] },
           },
         },
+      },
+    },
+    AnthropicError: {
+      type: "object",
+      required: ["type", "error"],
+      properties: {
+        type: { const: "error" },
+        error: {
+          type: "object",
+          required: ["type", "message"],
+          properties: {
+            type: { type: "string" },
+            message: { type: "string" },
+          },
+        },
+        request_id: { type: "string" },
       },
     },
   },
@@ -146,7 +164,11 @@ function operationOf(
       },
       default: {
         description: "what went wrong",
-        content: { "application/json": { schema: ERROR } },
+        content: {
+          "application/json": {
+            schema: speaksAnthropic(path) ? ANTHROPIC_ERROR : ERROR,
+          },
+        },
       },
     },
   };

@@ -93,7 +93,7 @@ export async function prepareSpecs(
   );
   const stop = stopStrings(body.stop);
   const reserved = room.explicit ? (room.maxTokens ?? 1) : 1;
-  const id = body.request_id ?? sender.id;
+  const id = body.request_id || sender.id;
   const specs = prompts.map((ids, i): GenerationSpec => {
     const promptTokenIds = truncatePrompt(
       ids,

@@ -91,7 +91,8 @@ function logitBias(
     );
   return entries.map(([key, value]) => {
     const id = Number(key);
-    if (!/^\d+$/.test(key) || id >= vocabSize)
+    // One spelling of each: none can be there twice.
+    if (!/^(0|[1-9]\d*)$/.test(key) || id >= vocabSize)
       throw invalidField(
         "logit_bias",
         `keys that are token ids below ${vocabSize}`,

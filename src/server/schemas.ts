@@ -56,6 +56,26 @@ const StreamOptions = Type.Optional(
 /** Most choices of one prompt. */
 export const MAX_N = 128;
 
+/** To queues, caches and accounts that are not here: they change nothing. */
+const hints = {
+  metadata: object(),
+  store: boolean(),
+  service_tier: string(),
+  safety_identifier: string(4096),
+  prompt_cache_key: string(4096),
+  prompt_cache_options: object(),
+  prompt_cache_retention: string(),
+};
+export const HINTS = [
+  "metadata",
+  "store",
+  "service_tier",
+  "safety_identifier",
+  "prompt_cache_key",
+  "prompt_cache_options",
+  "prompt_cache_retention",
+] as const satisfies readonly (keyof typeof hints)[];
+
 const common = {
   model: string(),
   n: integer({ minimum: 1, maximum: MAX_N }),
@@ -92,6 +112,9 @@ const common = {
   request_id: string(256),
   cache_salt: string(1024),
   user: string(4096),
+  ...hints,
+  // Only equal to n.
+  best_of: integer({ minimum: 1, maximum: MAX_N }),
   // Parsed by hand: structured.ts.
   response_format: Type.Optional(Type.Unknown()),
   structured_outputs: Type.Optional(Type.Unknown()),
@@ -108,7 +131,6 @@ export const CompletionSchema = Type.Object({
   prompt: Type.Optional(Type.Unknown()),
   echo: boolean(),
   logprobs: integer({ minimum: 0, maximum: MAX_LOGPROBS }),
-  best_of: integer({ minimum: 1, maximum: MAX_N }),
 });
 export type CompletionBody = Static<typeof CompletionSchema>;
 
@@ -139,15 +161,19 @@ export const ChatSchema = Type.Object({
 export type ChatBody = Static<typeof ChatSchema>;
 
 /** What both generation routes have. */
-export type CommonBody = Omit<
-  CompletionBody,
-  "prompt" | "echo" | "logprobs" | "best_of"
->;
+export type CommonBody = Omit<CompletionBody, "prompt" | "echo" | "logprobs">;
 
 export const TokenizeSchema = Type.Object({
   model: string(),
-  prompt: Type.Optional(Type.String()),
-  messages: Type.Optional(ChatSchema.properties.messages),
+  prompt: Type.Optional(
+    Type.Unsafe<string | null>({ type: ["string", "null"] }),
+  ),
+  messages: Type.Optional(
+    Type.Unsafe<ChatBody["messages"] | null>({
+      ...ChatSchema.properties.messages,
+      type: ["array", "null"],
+    }),
+  ),
   add_special_tokens: boolean(),
   add_generation_prompt: boolean(),
   continue_final_message: boolean(),
@@ -155,6 +181,8 @@ export const TokenizeSchema = Type.Object({
   chat_template: string(MAX_TEMPLATE),
   chat_template_kwargs: object(),
   tools: list<Record<string, unknown>>(Type.Object({})),
+  documents: list<Record<string, unknown>>(Type.Object({})),
+  reasoning_effort: string(64),
 });
 export type TokenizeBody = Static<typeof TokenizeSchema>;
 

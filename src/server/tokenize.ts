@@ -52,22 +52,23 @@ function encode(
   { tokenizer, templates }: ServerContext,
   body: TokenizeBody,
 ): Promise<Int32Array> {
-  const { prompt, messages } = body;
-  if ((prompt === undefined) === (messages === undefined))
+  const prompt = body.prompt ?? null;
+  const messages = body.messages ?? null;
+  if ((prompt === null) === (messages === null))
     throw new OctavoError(
       "invalid_request",
-      `prompt: expected either prompt or messages, got ${prompt === undefined ? "neither" : "both"}`,
+      `prompt: expected either prompt or messages, got ${prompt === null ? "neither" : "both"}`,
       "prompt",
     );
   const text =
-    messages === undefined
+    messages === null
       ? (prompt ?? "")
       : renderPrompt(
           templates.of(body.chat_template).chatTemplate,
           checkMessages(messages),
-          { ...body, documents: null, reasoning_effort: null },
+          body,
         );
   return tokenizer.encode(text, {
-    addSpecialTokens: body.add_special_tokens ?? messages === undefined,
+    addSpecialTokens: body.add_special_tokens ?? messages === null,
   });
 }

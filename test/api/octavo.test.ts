@@ -195,17 +195,29 @@ describe("a model in a Node program", () => {
       [{ stop: [""] }, "invalid_request", "stop[0]"],
       [{ max_tokens: 500 }, "context_length_exceeded", "max_tokens"],
       [{ signal: 1 } as object, "invalid_request", "signal"],
+      [{ seed: 5n } as object, "invalid_request", "seed"],
+      [{ temperature: () => 1 } as object, "invalid_request", "temperature"],
+      [{ metadata: {} } as object, "invalid_request", "metadata"],
+      [null as never, "invalid_request", "params"],
     ];
     for (const [params, code, param] of wrong) {
       const run = octavo.generate("a", params);
       await expect(run.result).rejects.toBeInstanceOf(OctavoError);
       await expect(collect(run)).rejects.toMatchObject({ code, param });
     }
-    const prompts: unknown[] = [undefined, [], [1.5], [99], {}];
-    for (const prompt of prompts)
+    const prompts: unknown[] = [undefined, 5, [], [1.5], [99], {}, ["a", "b"]];
+    for (const prompt of [...prompts, [[1], [2]], BigInt64Array.of(1n)])
       await expect(
         octavo.generate(prompt as string).result,
-      ).rejects.toMatchObject({ code: "invalid_request" });
+      ).rejects.toMatchObject({
+        code: "invalid_request",
+        param: expect.stringContaining("prompt"),
+      });
+    const cycle: Record<string, unknown> = {};
+    cycle.self = cycle;
+    await expect(
+      octavo.generate("a", { guided_json: cycle }).result,
+    ).rejects.toMatchObject({ code: "invalid_request", param: "guided_json" });
     await expect(octavo.chat([]).result).rejects.toMatchObject({
       param: "messages",
     });

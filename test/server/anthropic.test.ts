@@ -239,6 +239,113 @@ describe("POST /v1/messages", () => {
     });
   });
 
+  it("counts the mark that begins a bounded thinking too", async () => {
+    const { post, engine } = await start(says("Hm.</think>Yes."));
+    const thinking = { type: "enabled", budget_tokens: 50 };
+    const { usage } = (await post(URL, { ...base, thinking })).json();
+    const { max_tokens: _, ...rest } = { ...base, thinking };
+    const response = await post(`${URL}/count_tokens`, rest);
+    expect(response.json()).toEqual({
+      input_tokens: engine.requests[0]?.promptTokenIds.length,
+    });
+    expect(response.json().input_tokens).toBe(
+      usage.input_tokens + usage.cache_read_input_tokens,
+    );
+  });
+
+  it("leaves the text of thinking out where it is omitted", async () => {
+    const { post } = await start(thinks);
+    const thinking = { type: "adaptive", display: "omitted" };
+    const body = { ...base, tools, thinking };
+    const whole = (await post(URL, body)).json();
+    expect(whole.content[0]).toEqual({
+      type: "thinking",
+      thinking: "",
+      signature: "",
+    });
+    expect(whole.content[1].text).toBe("Let me see.");
+    const streamed = await post(URL, { ...body, stream: true });
+    const all = events(streamed.body);
+    expect(all[2].content_block.type).toBe("thinking");
+    expect(all[3]).toEqual({ type: "content_block_stop", index: 0 });
+    expect(streamed.body).not.toContain("thinking_delta");
+  });
+
+  it("lets the model read that a tool failed", async () => {
+    const { post, prompt } = await start(says("Oh."));
+    const result = { type: "tool_result", tool_use_id: "1", is_error: true };
+    const content = [
+      { ...result, content: "no such city" },
+      { ...result, content: [{ type: "text", text: "HTTP error 500" }] },
+      { ...result, is_error: false, content: "21" },
+    ];
+    await post(URL, { ...base, messages: [{ role: "user", content }] });
+    const results = [...prompt().matchAll(/tool\n([^<]*)/g)];
+    expect(results.map(([, text]) => text)).toEqual([
+      "Error: no such city",
+      "HTTP error 500",
+      "21",
+    ]);
+  });
+
+  it("hands parameters beyond Anthropic's to the engine", async () => {
+    const { post, engine } = await start(says("x"));
+    await post(URL, {
+      ...base,
+      temperature: 0.5,
+      top_k: 3,
+      top_p: 0.9,
+      min_p: 0.1,
+      repetition_penalty: 1.5,
+      presence_penalty: 1,
+      frequency_penalty: -1,
+      seed: 7,
+      min_tokens: 2,
+      stop_token_ids: [9],
+      logit_bias: { "5": -100 },
+      allowed_token_ids: [5, 6],
+      bad_words: ["no"],
+      ignore_eos: true,
+      cache_salt: "me",
+      priority: 3,
+      request_id: "mine",
+    });
+    expect(engine.requests[0]).toMatchObject({
+      id: "mine",
+      priority: 3,
+      cacheSalt: "me",
+      params: {
+        temperature: 0.5,
+        topK: 3,
+        topP: 0.9,
+        minP: 0.1,
+        repetitionPenalty: 1.5,
+        presencePenalty: 1,
+        frequencyPenalty: -1,
+        seedLo: 7,
+        seedHi: 0,
+        minTokens: 2,
+        stopTokenIds: [9],
+        logitBias: [[5, -100]],
+        allowedTokenIds: [5, 6],
+        badWordsTokenIds: [bytes("no")],
+        ignoreEos: true,
+        maxTokens: 200,
+      },
+    });
+  });
+
+  it("names the request as Anthropic's clients read it", async () => {
+    const { app, post } = await start(says("x"));
+    for (const body of [base, { ...base, stream: true }, {}]) {
+      const { headers } = await post(URL, body);
+      expect(headers["request-id"]).toBe(headers["x-request-id"]);
+      expect(headers["request-id"]).toMatch(/./);
+    }
+    const other = await app.inject("/v1/models");
+    expect(other.headers["request-id"]).toBeUndefined();
+  });
+
   it("tells of a failure in the middle of a stream", async () => {
     const { client, post, engine } = await start(says("x".repeat(100)));
     engine.running = false;
@@ -295,6 +402,51 @@ describe("POST /v1/messages", () => {
       /^tool_choice\.name: expected one of get_weather/,
     ],
     ["a choice", { tools, tool_choice: { type: "x" } }, /^tool_choice\.type/],
+    [
+      "a choice that is neither",
+      { tools, tool_choice: { type: "auto", disable_parallel_tool_use: 1 } },
+      /^tool_choice\.disable_parallel_tool_use: expected true or false/,
+    ],
+    [
+      "a tool that is searched for",
+      { tools: [{ ...tools[0], defer_loading: true }] },
+      /^tools\[0\]\.defer_loading/,
+    ],
+    [
+      "a tool for programs only",
+      {
+        tools: [{ ...tools[0], allowed_callers: ["code_execution_20260120"] }],
+      },
+      /^tools\[0\]\.allowed_callers/,
+    ],
+    [
+      "examples",
+      { tools: [{ ...tools[0], input_examples: [{ city: "Rome" }] }] },
+      /^tools\[0\]\.input_examples/,
+    ],
+    [
+      "a description",
+      { tools: [{ ...tools[0], description: 5 }] },
+      /^tools\[0\]\.description/,
+    ],
+    ["strict", { tools: [{ ...tools[0], strict: 1 }] }, /^tools\[0\]\.strict/],
+    [
+      "a display",
+      { thinking: { type: "adaptive", display: "x" } },
+      /^thinking\.display/,
+    ],
+    [
+      "an is_error",
+      {
+        messages: [
+          {
+            role: "user",
+            content: [{ type: "tool_result", tool_use_id: "1", is_error: 1 }],
+          },
+        ],
+      },
+      /^messages\[0\]\.content\[0\]\.is_error/,
+    ],
     ["a budget", { thinking: { type: "enabled" } }, /^thinking\.budget_tokens/],
     ["stop_sequences", { stop_sequences: [""] }, /^stop_sequences\[0\]/],
     ["MCP", { mcp_servers: [{}] }, /^mcp_servers: .*not built/],

@@ -136,6 +136,40 @@ describe("POST /v1/chat/completions", () => {
     expect(prompt.toString()).toBe("oklow1");
   });
 
+  it("goes by the request_id of the request, if there is one", async () => {
+    const engine = new ScriptedEngine(says("x"));
+    const { app, post } = await serve(engine);
+    const named = await post(URL, { messages, request_id: "mine" });
+    expect(named.json().id).toBe("chatcmpl-mine");
+    const stream = await post(URL, {
+      messages,
+      request_id: "mine",
+      stream: true,
+    });
+    for (const event of sseEvents(stream.body))
+      expect(event.id).toBe("chatcmpl-mine");
+    const completion = { prompt: "a", request_id: "mine" };
+    expect((await post("/v1/completions", completion)).json().id).toBe(
+      "cmpl-mine",
+    );
+    const { headers } = await post(URL, { messages, request_id: "" });
+    expect(engine.requests.at(-1)?.id).toBe(headers["x-request-id"]);
+    expect((await app.inject("/v1/requests/mine")).statusCode).toBe(200);
+  });
+
+  it("shows names to the template, and takes top_logprobs 0 without logprobs", async () => {
+    const engine = new ScriptedEngine(() => [END]);
+    const { post } = await serve(engine, {
+      template:
+        "{% for m in messages %}{{ m.name }}:{{ m.content }}{% endfor %}",
+    });
+    const bob = { role: "user", name: "bob", content: "hi" };
+    const body = { messages: [bob], logprobs: false, top_logprobs: 0 };
+    expect((await post(URL, body)).statusCode).toBe(200);
+    const prompt = Buffer.from(engine.requests[0]?.promptTokenIds ?? []);
+    expect(prompt.toString()).toBe("bob:hi");
+  });
+
   const refused: [name: string, body: object, param: string, text: RegExp][] = [
     ["no messages", { messages: [] }, "messages", /at least 1/],
     [
@@ -195,6 +229,34 @@ describe("POST /v1/chat/completions", () => {
       { messages, continue_final_message: true, add_generation_prompt: true },
       "continue_final_message",
       /both true/,
+    ],
+    [
+      "a number as a name",
+      { messages: [{ role: "user", name: 5, content: "a" }] },
+      "messages[0].name",
+      /a string, got 5/,
+    ],
+    [
+      "an old function call",
+      {
+        messages: [
+          { role: "assistant", content: null, function_call: { name: "f" } },
+        ],
+      },
+      "messages[0].function_call",
+      /use tool_calls/,
+    ],
+    [
+      "a refusal that nobody would print",
+      { messages: [{ role: "assistant", content: null, refusal: "No." }] },
+      "messages[0].refusal",
+      /as content/,
+    ],
+    [
+      "a best_of beyond n",
+      { messages, n: 2, best_of: 3 },
+      "best_of",
+      /equal to n/,
     ],
     [
       "audio",

@@ -186,6 +186,14 @@ describe("POST /v1/completions", () => {
     },
   );
 
+  it("counts offsets in code points, those of split ones where they end", async () => {
+    const { post } = await serve(new ScriptedEngine(() => bytes("🎈b")));
+    const body = { prompt: "🎈", echo: true, logprobs: 0, max_tokens: 5 };
+    const { text, logprobs } = (await post(URL, body)).json().choices[0];
+    expect(text).toBe("🎈🎈b");
+    expect(logprobs.text_offset).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 2]);
+  });
+
   it("scores a prompt alone: echo with max_tokens 0", async () => {
     const { post } = await serve(new ScriptedEngine(() => bytes("zz")));
     const body = { prompt: "ab", echo: true, logprobs: 0, max_tokens: 0 };

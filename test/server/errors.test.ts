@@ -57,6 +57,7 @@ describe("bad requests", () => {
       "below 260",
     ],
     [{ prompt: "a", logit_bias: { x: 1 } }, "logit_bias", 'got "x"'],
+    [{ prompt: "a", logit_bias: { "05": 1 } }, "logit_bias", 'got "05"'],
     [{ prompt: "a", logit_bias: { "5": 101 } }, "logit_bias.5", "-100 to 100"],
     [{ prompt: "a", bad_words: [""] }, "bad_words[0]", "at least 1"],
     [

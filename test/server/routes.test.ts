@@ -15,6 +15,24 @@ describe("the other routes", () => {
         max_model_len: 128,
       });
     expect((await app.inject("/v1/models/none")).statusCode).toBe(404);
+    expect((await app.inject("/v1/models/")).json().data).toEqual(data);
+  });
+
+  it("tokenizes the very prompt of a chat, documents and effort too", async () => {
+    const engine = new ScriptedEngine(says("x"));
+    const { post } = await serve(engine, {
+      template:
+        "{% for d in documents or [] %}{{ d.text }} {% endfor %}{{ reasoning_effort }}",
+    });
+    const body = {
+      messages: [{ role: "user", content: "a" }],
+      documents: [{ text: "doc" }],
+      reasoning_effort: "low",
+    };
+    const { tokens } = (await post("/tokenize", body)).json();
+    await post("/v1/chat/completions", body);
+    expect(tokens).toEqual(bytes("doc low"));
+    expect(tokens).toEqual([...(engine.requests[0]?.promptTokenIds ?? [])]);
   });
 
   it("tokenizes prompts and conversations, and back", async () => {
@@ -36,6 +54,9 @@ describe("the other routes", () => {
     expect(chat.json().tokens).toEqual(bytes("[user]a"));
     const back = await post("/detokenize", { tokens: [...bytes("hé"), 257] });
     expect(back.json()).toEqual({ prompt: "hé<|end|>" });
+    const nulls = { messages: null, chat_template: null, documents: null };
+    const one = await post("/tokenize", { prompt: "a", ...nulls });
+    expect(one.json().tokens).toEqual(bytes("a"));
     for (const body of [{}, { prompt: "a", messages: [{ role: "user" }] }])
       expect((await post("/tokenize", body)).statusCode).toBe(400);
     const outside = await post("/detokenize", { tokens: [5, 260] });

@@ -1,4 +1,4 @@
-/** Whether JSON is what the openai package's types say: its declarations, read by the TypeScript compiler. */
+/** Whether JSON is what a client package's types say: its declarations, read by the TypeScript compiler. */
 import path from "node:path";
 import ts from "typescript";
 import type { Json } from "../support.js";
@@ -11,9 +11,9 @@ export class OpenAITypes {
   private readonly checker: ts.TypeChecker;
   private readonly types: ReadonlyMap<string, ts.Type>;
 
-  /** @param file under node_modules/openai, as "resources/responses/responses.d.ts" */
-  constructor(file: string) {
-    const name = path.resolve("node_modules/openai", file);
+  /** @param file under node_modules/PACKAGE, as "resources/responses/responses.d.ts" */
+  constructor(file: string, packageName = "openai") {
+    const name = path.resolve("node_modules", packageName, file);
     const program = ts.createProgram([name], {
       strict: true,
       noEmit: true,
