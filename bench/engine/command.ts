@@ -2,6 +2,10 @@ import { Command } from "commander";
 import { camelCase, integer, number } from "../../src/cli/flags.js";
 import { SERVE_FLAGS } from "../../src/cli/serve-flags.js";
 import { ENGINE_DEFAULTS } from "../../src/core/config.js";
+import {
+  speculativeConfigJson,
+  type SpeculativeConfig,
+} from "../../src/core/speculative-config.js";
 import { addDatasetFlags } from "../serve/dataset-flags.js";
 import { atLeast } from "../serve/flag-rows.js";
 import { listOption, numbersOption } from "../list-options.js";
@@ -156,6 +160,8 @@ function serveArguments(command: Command): string[] {
     const attribute = camelCase(name);
     if (command.getOptionValueSource(attribute) !== "cli") return [];
     const value: unknown = command.getOptionValue(attribute);
+    if (name === "speculative-config")
+      return [`--${name}`, speculativeConfigJson(value as SpeculativeConfig)];
     if (placeholder !== undefined) return [`--${name}`, String(value)];
     return [value === true ? `--${name}` : `--no-${name}`];
   });

@@ -100,6 +100,15 @@ export function parseSpeculativeConfig(
   }
 }
 
+/** The JSON that `--speculative-config` takes for this: `parseSpeculativeConfig` reads it back as it is. */
+export function speculativeConfigJson(config: SpeculativeConfig): string {
+  const fields = Object.entries(config).map(([name, value]) => [
+    name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    value as unknown,
+  ]);
+  return JSON.stringify(Object.fromEntries(fields));
+}
+
 function asObject(value: unknown, param: string): Fields {
   if (typeof value === "object" && value !== null && !Array.isArray(value))
     return value as Fields;

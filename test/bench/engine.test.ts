@@ -203,7 +203,7 @@ describe.skipIf(!hasShared)(
     it("starts a server for each trial", async () => {
       const file = path.join(scratch, "startup.json");
       const { code, stdout, stderr } = await runOctavo(
-        `bench startup --model ${STORIES} --num-iters 1 --num-iters-warmup 0 --max-num-seqs 2 --memory --output-json ${file}`.split(
+        `bench startup --model ${STORIES} --num-iters 1 --num-iters-warmup 0 --max-num-seqs 2 --memory --speculative-config {"method":"ngram","num_speculative_tokens":2} --output-json ${file}`.split(
           " ",
         ),
       );

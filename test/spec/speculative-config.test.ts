@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { parseSpeculativeConfig } from "../../src/core/speculative-config.js";
+import {
+  parseSpeculativeConfig,
+  speculativeConfigJson,
+} from "../../src/core/speculative-config.js";
 
 describe("parseSpeculativeConfig", () => {
   it("takes vLLM's fields with vLLM's defaults", () => {
@@ -34,6 +37,18 @@ describe("parseSpeculativeConfig", () => {
       revision: null,
       maxModelLen: null,
     });
+  });
+
+  it.each([
+    { method: "ngram", num_speculative_tokens: 4, adaptive: false },
+    { method: "suffix", suffix_decoding_min_token_prob: 0.5 },
+    { model: "/drafts/small", num_speculative_tokens: 3, max_model_len: 100 },
+    { model: "small/draft", num_speculative_tokens: 3, revision: "main" },
+  ])("is written as what it is read from: %o", (fields) => {
+    const config = parseSpeculativeConfig(fields);
+    const written: unknown = JSON.parse(speculativeConfigJson(config));
+    expect(written).toMatchObject(fields);
+    expect(parseSpeculativeConfig(written)).toEqual(config);
   });
 
   it.each([
