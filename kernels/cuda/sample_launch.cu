@@ -4,8 +4,7 @@
 // launch and one pass; a plain draw two, of which the second is bound by its 90 operations a token at many
 // rows; top-k and top-p three more each, at worst a full pass each, but only over the slices that reach the
 // threshold's bin; log-probabilities one. No GPU has measured these: expected from bytes (A6000 650 GB/s,
-// H200 4.3 TB/s), operations and 3 us a launch, and as a share of the floor of Llama-3.1-8B's step
-// (kernels.md):
+// H200 4.3 TB/s), operations and 3 us a launch, and as a share of the floor of Llama-3.1-8B's step:
 //
 //   us, A6000 / H200 |  greedy    | plain draw  | top-k + top-p + draw, of the step
 //   1 row            |   3 /  3   |    6 /   6  |    24 /  24     0.3 % / 2.1 %

@@ -3,7 +3,7 @@ import type { Sequence } from "./sequence.js";
 /**
  * What one step computes: a reused structure of arrays, no garbage per step. Sequence i computes `count[i]` tokens from
  * position `start[i]`: known tokens, then tokens in flight (named by the row of the previous launch that produces them),
- * then `numDrafts[i]` drafts. Its last `numSamples[i]` rows are sampled.
+ * then `numDrafts[i]` drafts. Its last `samplesOf[i]` rows are sampled.
  */
 export class ScheduledBatch {
   numSeqs = 0;

@@ -1,5 +1,5 @@
 /**
- * How the next token is chosen, in the order in which it is applied (docs/architecture.md, "Sampling"):
+ * How the next token is chosen, in the order in which it is applied, the same on every device:
  * allowed ids, bad words, min tokens, logit bias; penalties; temperature; min-p; top-k; top-p; Gumbel-max draw.
  * All values are validated by the server before a Request is made.
  */

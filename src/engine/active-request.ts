@@ -2,6 +2,7 @@ import type { OctavoError } from "../core/errors.js";
 import type { TokenEvent } from "../core/events.js";
 import { FinishReason } from "../core/request.js";
 import type {
+  AbortReason,
   AdmittedRequest,
   FinishedChoice,
   PreemptedChoice,
@@ -23,8 +24,6 @@ export interface RequestListener {
   /** The request ended without (all of) its onFinished: refused by the engine, or the engine failed or closed. */
   onError(error: OctavoError): void;
 }
-
-export type AbortReason = "abort" | "stop";
 
 const ChoiceState = { live: 0, aborted: 1, stopped: 2, finished: 3 } as const;
 

@@ -10,6 +10,7 @@ import { maxBiasEntries } from "../runner/sampling-rows.js";
 import { ActiveRequest } from "./active-request.js";
 import type { RequestListener } from "./active-request.js";
 import type {
+  AbortReason,
   EngineCall,
   EngineInfo,
   FromEngine,
@@ -263,7 +264,7 @@ export class EngineClient {
   private readonly postAbort = (
     handle: number,
     choice: number,
-    reason: "abort" | "stop",
+    reason: AbortReason,
   ): void => {
     if (this.failure) return;
     this.transport.post({ type: "abort", handle, choice, reason });

@@ -2,6 +2,7 @@ import type { TokenEvents } from "../core/events.js";
 import type { Request } from "../core/request.js";
 import type { ChannelSizes } from "../grammar/channel.js";
 import type {
+  AbortReason,
   AdmittedRequest,
   EngineCall,
   FinishedChoice,
@@ -18,7 +19,7 @@ export interface HostedEngine {
   /** Throws OctavoError: the request can't be served; others are not touched. */
   add(request: Request): void;
   /** Takes effect before the next step. */
-  abort(handle: number, choice: number, reason: "abort" | "stop"): void;
+  abort(handle: number, choice: number, reason: AbortReason): void;
   /** One step; null when there was nothing to do or report. The result is valid until the next step. */
   step(): HostedStep | null;
   checkIntegrity(): void;

@@ -15,6 +15,7 @@ import type { Drafter } from "../spec/drafter.js";
 import { Pace } from "../spec/pace.js";
 import type { Speculator } from "../spec/speculator.js";
 import { Constraints } from "./constraints.js";
+import type { AbortReason } from "./messages.js";
 import { kindOf, makeSpeculator, onlyDecodes } from "./speculation.js";
 import type { EngineStats, RunnerHealth } from "./stats.js";
 import { StepReport } from "./step-report.js";
@@ -163,7 +164,7 @@ export class Engine {
   }
 
   /** Ends choices (-1: all) of a request before the next step; what is under way for them is dropped. */
-  abort(handle: number, choice: number, reason: "abort" | "stop"): void {
+  abort(handle: number, choice: number, reason: AbortReason): void {
     this.report.clearDelivered();
     this.scheduler.abort(handle, choice, FinishReason[reason]);
   }

@@ -5,14 +5,15 @@ import type { EventArrays } from "../core/events.js";
 import type { FinishReason, Request } from "../core/request.js";
 import type { ChannelSizes } from "../grammar/channel.js";
 import type { MissReason } from "../core/sequence.js";
-import type { RunnerMemory } from "../runner/addon.js";
+import type { GenerationDefaults } from "../loader/generation-config.js";
+import type { KvCacheDType, RunnerMemory } from "../runner/addon.js";
 import type { EngineStats } from "./stats.js";
 
 /** Main thread -> engine thread. After posting, the sender rings the doorbell (Int32 [1] in shared memory). */
 export type ToEngine =
   | { type: "add"; request: Request }
-  /** choice -1: all of them. `stop`: a stop string matched; the rest was wanted no longer. */
-  | { type: "abort"; handle: number; choice: number; reason: "abort" | "stop" }
+  /** choice -1: all of them. */
+  | { type: "abort"; handle: number; choice: number; reason: AbortReason }
   | { type: "call"; id: number; method: EngineCall }
   /** Memory shared with a grammar worker (src/grammar/channel.ts), before any of its grammars is used. */
   | {
@@ -23,6 +24,9 @@ export type ToEngine =
     }
   /** Finish nothing more: drop what is left and exit. */
   | { type: "close" };
+
+/** stop: a stop string matched. abort: the rest was wanted no longer. */
+export type AbortReason = "abort" | "stop";
 
 export type EngineCall = "resetPrefixCache" | "checkIntegrity";
 
@@ -101,7 +105,7 @@ export interface EngineInfo {
   maxModelLen: number;
   numBlocks: number;
   blockSize: number;
-  kvCacheDtype: "f32" | "f16" | "int8";
+  kvCacheDtype: KvCacheDType;
   maxNumSeqs: number;
   /** Most rows that a step samples. */
   maxNumSamples: number;
@@ -121,13 +125,7 @@ export interface EngineInfo {
   /** From generation_config.json and config.json. */
   eosTokenIds: number[];
   bosTokenId: number | null;
-  generationDefaults: {
-    temperature?: number;
-    topP?: number;
-    topK?: number;
-    minP?: number;
-    repetitionPenalty?: number;
-  };
+  generationDefaults: GenerationDefaults;
   /** The model that drafts for it; null: none does. */
   draft: DraftInfo | null;
 }

@@ -95,11 +95,6 @@ export class PrefixCache {
     return this.entries[block] as number;
   }
 
-  /** The cached block that `block` continues, as an entry number; a root's for the first. */
-  parentEntryOf(block: number): number {
-    return this.parentEntries[block] as number;
-  }
-
   /**
    * The block that holds tokens[start] .. tokens[start + blockSize) after `parent` (a cached block, or -1 for the start
    * of a prompt), or -1.

@@ -46,7 +46,7 @@ export interface RunnerSizes {
   /** Token budget of one step (max-num-batched-tokens). */
   maxNumTokens: number;
   maxNumSeqs: number;
-  /** maxNumSeqs * (1 + drafts). */
+  /** Rows that one step samples, at least maxNumSeqs: drafts and prompt_logprobs share what is beyond. */
   maxNumSamples: number;
   maxModelLen: number;
   /** ceil(maxModelLen / blockSize). */

@@ -6,8 +6,9 @@ import { NO_MEMORY } from "./addon.js";
 import type { RunnerMemory } from "./addon.js";
 import { NO_FAULTS } from "./fault-plan.js";
 import type { FaultPlan } from "./fault-plan.js";
-import { createPlainArena, packBatch, setMask } from "./pack.js";
+import { packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
+import { createPlainArena } from "./plain-arena.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
 import type { StepArena } from "./step-arena.js";
 

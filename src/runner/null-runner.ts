@@ -4,8 +4,9 @@ import { MAX_LOGPROBS } from "../core/sampling-params.js";
 import { NO_MEMORY } from "./addon.js";
 import { NO_FAULTS } from "./fault-plan.js";
 import type { FaultPlan } from "./fault-plan.js";
-import { createPlainArena, packBatch, setMask } from "./pack.js";
+import { packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
+import { createPlainArena } from "./plain-arena.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
 import type { StepArena } from "./step-arena.js";
 

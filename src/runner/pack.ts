@@ -277,6 +277,3 @@ export function setMask(
       masks[first + w] = (masks[first + w] as number) & (mask[w] as number);
   }
 }
-
-export { createPlainArena } from "./plain-arena.js";
-export type { PlainArenaSizes } from "./plain-arena.js";

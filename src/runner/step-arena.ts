@@ -3,7 +3,7 @@ import type { ArenaLayout, ArrayKind } from "./addon.js";
 
 /**
  * One step's inputs and outputs: views over one block of memory that native code lays out (native/arena.h).
- * Ids are validated by native before use; see docs/architecture.md, "What crosses N-API".
+ * Ids are validated by native before use (native/batch_check.h).
  */
 export interface StepArena {
   // in, per token
@@ -60,7 +60,7 @@ export interface StepArena {
   /** [maxNumSamples * 20] */
   topIds: Int32Array;
   topLogprobs: Float32Array;
-  /** [TIMINGS] microseconds: see Timing. */
+  /** One for each of Timing, microseconds. */
   timings: Float64Array;
   /** [maxNumSamples * vocabSize] when the runner was made with keepLogits. */
   logits?: Float32Array;

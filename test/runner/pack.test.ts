@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ScheduledBatch } from "../../src/core/batch.js";
-import { createPlainArena, packBatch } from "../../src/runner/pack.js";
+import { packBatch } from "../../src/runner/pack.js";
+import { createPlainArena } from "../../src/runner/plain-arena.js";
 import { maxBiasEntries } from "../../src/runner/sampling-rows.js";
 import type { StepArena } from "../../src/runner/step-arena.js";
 import {
