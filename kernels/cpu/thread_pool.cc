@@ -42,7 +42,7 @@ bool ThreadPool::start(int threads) {
     if (pthread_create(&workers_[i].handle, nullptr, enter, &workers_[i]) != 0) return false;
     threads_ = i + 1;
   }
-  apart_.start(threads_);
+  placement_.start(threads_);
   // Where threads have to take turns, one that spins keeps those from working that it waits for.
   spins_ = threads_ <= availableProcessors();
   return true;
@@ -67,7 +67,7 @@ void ThreadPool::fork(int64_t items, Call call, const void* context) {
     ranges_[t].next.store(items * t / threads_, std::memory_order_relaxed);
     ranges_[t].end = items * (t + 1) / threads_;
   }
-  apart_.place(0);
+  placement_.place(0);
   joined_.fetch_and(~kClosed);  // publishes the job to whoever joins
   // Sequentially consistent against sleepers_: a worker sees this generation before it sleeps, or is seen
   // here.
@@ -84,6 +84,7 @@ void ThreadPool::fork(int64_t items, Call call, const void* context) {
 
 // The thread's own range, then what is left of the others', from the next thread's on.
 void ThreadPool::takeItems(int thread) {
+  ranges_[thread].busy.store(true, std::memory_order_relaxed);
   for (int i = 0; i < threads_; ++i) {
     Range& range = ranges_[(thread + i) % threads_];
     for (;;) {
@@ -92,6 +93,13 @@ void ThreadPool::takeItems(int thread) {
       call_(context_, item, thread);
     }
   }
+  ranges_[thread].busy.store(false, std::memory_order_relaxed);
+}
+
+// The calling thread is about to sleep until these are done: its processor is for one of them that has none.
+void ThreadPool::fetchBusy(int from, int to) {
+  for (int t = from; t < to; ++t)
+    if (ranges_[t].busy.load(std::memory_order_relaxed) && placement_.fetch(t)) return;
 }
 
 void* ThreadPool::enter(void* worker) {
@@ -105,7 +113,7 @@ void ThreadPool::work(int thread) {
   for (;;) {
     seen = awaitJob(seen);
     if (stop_) return;
-    apart_.place(thread);
+    placement_.place(thread);
     if (!(joined_.fetch_add(1) & kClosed)) takeItems(thread);
     leave();
   }
@@ -123,6 +131,7 @@ void ThreadPool::leave() {
 // The latest generation, once it is not `seen`.
 uint32_t ThreadPool::awaitJob(uint32_t seen) {
   if (!spin(spins_, [&] { return generation_.load(std::memory_order_acquire) != seen; })) {
+    fetchBusy(0, 1);
     sleepers_.fetch_add(1);
     pthread_mutex_lock(&mutex_);
     while (generation_.load() == seen) pthread_cond_wait(&jobReady_, &mutex_);
@@ -135,6 +144,7 @@ uint32_t ThreadPool::awaitJob(uint32_t seen) {
 void ThreadPool::awaitWorkers() {
   const auto done = [&] { return joined_.load() == kClosed; };
   if (spin(spins_, done)) return;
+  fetchBusy(1, threads_);
   callerSleeps_ = true;
   pthread_mutex_lock(&mutex_);
   while (!done()) pthread_cond_wait(&jobDone_, &mutex_);

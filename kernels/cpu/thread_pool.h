@@ -12,7 +12,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "apart.h"
+#include "placement.h"
 
 namespace octavo::cpu {
 
@@ -54,6 +54,7 @@ class ThreadPool {
   struct alignas(64) Range {
     std::atomic<int64_t> next{0};
     int64_t end = 0;
+    std::atomic<bool> busy{false};  // the thread is taking items, of whatever range
   };
 
   void fork(int64_t items, Call call, const void* context);
@@ -62,11 +63,12 @@ class ThreadPool {
   void leave();
   uint32_t awaitJob(uint32_t seen);
   void awaitWorkers();
+  void fetchBusy(int from, int to);
   static void* enter(void* worker);
 
   static constexpr int kMaxThreads = 512;
   int threads_ = 1;
-  Apart apart_;
+  Placement placement_;
   bool spins_ = true;
   Worker workers_[kMaxThreads];
 

@@ -1,6 +1,8 @@
 // What lies under the kernels: 16-bit floats, memory, the thread pool, and what the processor is asked.
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -9,8 +11,8 @@
 #include <thread>
 
 #include "../../kernels/control_groups.h"
-#include "../../kernels/cpu/apart.h"
 #include "../../kernels/cpu/cpu.h"
+#include "../../kernels/cpu/placement.h"
 #include "../../kernels/cpu/thread_pool.h"
 #include "../../kernels/half.h"
 #include "harness.h"
@@ -131,11 +133,11 @@ struct Meeting {
   explicit Meeting(int threads) {
     std::thread([&] {
       const cpu_set_t usable = usableProcessors();
-      cpu::Apart apart;
-      apart.start(threads);
-      apart.place(0);
+      cpu::Placement placement;
+      placement.start(threads);
+      placement.place(0);
       before = sched_getcpu();
-      apart.place(1);
+      placement.place(1);
       after = sched_getcpu();
       const cpu_set_t now = usableProcessors();
       keepsProcessors = CPU_EQUAL(&now, &usable);
@@ -157,6 +159,85 @@ TEST(threads_that_meet_on_a_processor_part) {
   }
   const Meeting crowd(processors + 1);
   CHECK(crowd.keepsProcessors, "the thread may use fewer than before");
+}
+
+namespace {
+
+void allow(int id, const cpu_set_t& processors) {
+  CHECK(sched_setaffinity(id, sizeof processors, &processors) == 0, "affinity of %d", id);
+}
+
+// id 0: the calling thread.
+void keepTo(int processor, int id = 0) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(processor, &one);
+  allow(id, one);
+}
+
+// The processor that a thread of this process runs on, or will.
+int processorOf(int id) {
+  std::ifstream file("/proc/self/task/" + std::to_string(id) + "/stat");
+  std::string field;
+  std::getline(file, field, ')');
+  constexpr int kFields = 37;  // from the state on
+  for (int i = 0; i < kFields; ++i) file >> field;
+  return std::stoi(field);
+}
+
+// Thread 1 of a placement at work, and `others` threads that want `processor` all the time.
+struct Worker {
+  Worker(cpu::Placement& placement, int processor, int others) {
+    threads.emplace_back([&placement, this] {
+      placement.place(1);
+      id = static_cast<int>(syscall(SYS_gettid));
+      while (!stop) ++count;
+    });
+    for (int i = 0; i < others; ++i)
+      threads.emplace_back([processor, this] {
+        keepTo(processor);
+        while (!stop) ++count;
+      });
+    while (id == 0) std::this_thread::yield();
+  }
+  ~Worker() {
+    stop = true;
+    for (std::thread& thread : threads) thread.join();
+  }
+  std::vector<std::thread> threads;
+  std::atomic<int> id{0}, count{0};
+  std::atomic<bool> stop{false};
+};
+
+}  // namespace
+
+TEST(a_thread_without_its_processor_is_fetched) {
+  const cpu_set_t usable = usableProcessors();
+  if (CPU_COUNT(&usable) < 2) return;
+  std::vector<int> processors;
+  for (int p = 0; p < CPU_SETSIZE; ++p)
+    if (CPU_ISSET(p, &usable)) processors.push_back(p);
+  const int here = processors[0], there = processors[1];
+  std::thread([&] {
+    cpu::Placement placement;
+    placement.start(2);
+    keepTo(here);
+    // Whether one of many tries succeeds: what else the machine does makes some fail.
+    const auto tries = [&](int others, auto succeeds) {
+      Worker worker(placement, there, others);
+      for (int i = 0; i < 2000; ++i) {
+        keepTo(there, worker.id);
+        allow(worker.id, usable);
+        if (succeeds(worker.id)) return true;
+      }
+      return false;
+    };
+    const auto fetched = [&](int id) {
+      return processorOf(id) == there && placement.fetch(1) && processorOf(id) == here;
+    };
+    CHECK(tries(4, fetched), "never fetched");
+    CHECK(tries(0, [&](int) { return !placement.fetch(1); }), "fetched while it runs");
+  }).join();
 }
 
 namespace {
