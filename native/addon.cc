@@ -15,6 +15,7 @@
 #include "runner.h"
 #include "shapes.h"
 #include "spec_reader.h"
+#include "time_slice.h"
 #include "weights.h"
 
 namespace octavo {
@@ -203,12 +204,17 @@ Napi::Value pageHeadDim(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value shorten(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), shortenTimeSlice());
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::String::New(env, OCTAVO_VERSION));
   exports.Set("describeDevice", Napi::Function::New(env, describe, "describeDevice"));
   exports.Set("weightBytes", Napi::Function::New(env, measureWeights, "weightBytes"));
   exports.Set("scratchBytes", Napi::Function::New(env, measureScratch, "scratchBytes"));
   exports.Set("pageHeadDim", Napi::Function::New(env, pageHeadDim, "pageHeadDim"));
+  exports.Set("shortenTimeSlice", Napi::Function::New(env, shorten, "shortenTimeSlice"));
   exports.Set("Runner", RunnerObject::define(env));
   exportBench(env, exports);
   exportQuantize(env, exports);

@@ -1,6 +1,7 @@
 import { constants } from "node:os";
 import { OctavoError } from "../core/errors.js";
 import type { EngineClient } from "../engine/engine-client.js";
+import { loadAddon } from "../runner/addon.js";
 import type { App } from "../server/app.js";
 import type { KeysFile } from "../server/keys-file.js";
 import { isFindingModel } from "./find-model.js";
@@ -41,6 +42,8 @@ export async function serve(
     stopEnding();
     clock.end("server");
     app.started(clock.seconds);
+    // From here on this thread delivers what others compute.
+    loadAddon().shortenTimeSlice();
     const graphs = engine?.memory.graphs;
     if (graphs !== undefined && graphs.count > 0) log(graphLine(graphs));
     log(`Ready after ${clock.total.toFixed(1)} s.`);

@@ -5,6 +5,7 @@ import {
 } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { assert } from "../core/errors.js";
+import { loadAddon } from "../runner/addon.js";
 import { EngineHost } from "./engine-host.js";
 import type { EngineWorkerData, FromEngine, ToEngine } from "./messages.js";
 import { startEngine } from "./start-engine.js";
@@ -21,6 +22,7 @@ async function main(port: MessagePort): Promise<void> {
   let started: StartedEngine | null = null;
   try {
     started = await startEngine(config, emit);
+    if (config.device !== "null") loadAddon().shortenTimeSlice();
     const host = new EngineHost(started.engine, (message, transfer) =>
       port.postMessage(message, transfer),
     );

@@ -366,6 +366,11 @@ export interface Addon {
   ) => LinearTunerHandle;
   /** Values that a head takes in a KV page of `device`, at least headDim; 0: it has no kernels for such heads. */
   pageHeadDim(device: string, headDim: number): number;
+  /**
+   * For a thread that answers others and does not compute: Linux lets it in as soon as it wakes, rather than at the end of
+   * a computing thread's time slice (4 ms). False where the system has no such thing.
+   */
+  shortenTimeSlice(): boolean;
   benchOp(spec: OpBenchSpec): OpBenchResult;
   /** Measured for about `seconds` each. */
   measureCeilings(threads: number, seconds: number): Ceilings;
