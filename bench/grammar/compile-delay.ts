@@ -12,7 +12,7 @@ export interface DelayCase {
 
 /** Seconds, by the clock of the thread that the tokens are delivered to. */
 export interface DelayRound {
-  /** The grammar was the first of its pool's: a worker was started for it. */
+  /** The pool's first worker was in use: another was started for the grammar. */
   starts_worker: boolean;
   /** From asking for the grammar to having it. */
   compile_seconds: number;
@@ -47,7 +47,7 @@ const ARRIVING_OUTPUT = 4;
 
 /**
  * Streams decode; a request arrives whose grammar nobody has compiled yet. What its compilation does to their tokens: one
- * round with a new pool, whose worker has to be started, then `numIters` with the pool as it is.
+ * round in which the pool has to start another worker for it, then `numIters` with the workers there are.
  */
 export async function measureDelay(
   engine: GrammarEngine,
@@ -69,6 +69,8 @@ async function measureRound(
   startsWorker: boolean,
 ): Promise<DelayRound> {
   const streams = await DecodingStreams.start(engine, one, options);
+  // Its lease keeps the worker from compiling.
+  const occupant = startsWorker ? await engine.acquire(RECORDS) : null;
   try {
     await streams.advance(SETTLED);
     const asked = performance.now();
@@ -97,6 +99,7 @@ async function measureRound(
       delay_steps: Math.max(0, longest / step - 1),
     };
   } finally {
+    occupant?.release();
     await streams.stop();
   }
 }

@@ -10,6 +10,7 @@ import {
   type GrammarLease,
 } from "../../src/grammar/grammar-pool.js";
 import type { GrammarSpec } from "../../src/grammar/spec.js";
+import { loadAddon } from "../../src/runner/addon.js";
 import {
   vocabularyOf,
   type TokenSource,
@@ -64,6 +65,7 @@ export class GrammarEngine {
       onProgress: (_phase, done, total) => onProgress(done, total),
     });
     try {
+      loadAddon().shortenTimeSlice();
       const { vocabSize, eosTokenIds } = client.info;
       const tokens = await tokensOf(vocabSize);
       // A config without one will do for made-up weights: nothing here ends by itself.
@@ -75,10 +77,11 @@ export class GrammarEngine {
     }
   }
 
-  /** Throws the workers and what they hold away: the next grammar starts the first of others. */
+  /** Throws the workers and what they hold away for a pool as a server has it once it is ready. */
   async renewPool(): Promise<void> {
     await this.pool.close();
     this.pool = this.createPool();
+    await this.pool.warmUp();
   }
 
   acquire(spec: GrammarSpec): Promise<GrammarLease> {

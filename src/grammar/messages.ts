@@ -9,6 +9,8 @@ export interface GrammarWorkerData {
   vocabulary: VocabularyData;
   /** Grammars that the worker before this one held for requests under way. */
   restore: { grammar: number; spec: GrammarSpec }[];
+  /** Compile a few grammars for practice as long as the bell has this value; null: don't. */
+  practiseWhile: number | null;
 }
 
 /** Main thread -> worker; the bell of its channel is rung after each. */
@@ -20,6 +22,8 @@ export type ToGrammarWorker =
 /** Worker -> main thread. */
 export type FromGrammarWorker =
   | { type: "ready" }
+  /** After `ready`, of a worker that was to practise. */
+  | { type: "warm" }
   | { type: "compiled"; grammar: number }
   | {
       type: "refused";

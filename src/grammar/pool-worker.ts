@@ -54,6 +54,7 @@ export class PoolWorker {
   /** Resolves when the thread, which has been started, serves its channel (or has ended). */
   private starting: Promise<void> | null = null;
   private onReady: () => void = () => undefined;
+  private onWarm: () => void = () => undefined;
   private closed = false;
 
   constructor(
@@ -73,8 +74,17 @@ export class PoolWorker {
     return count;
   }
 
+  /** Starts a thread that has practised once this resolves, or has ended, or has something to do. */
+  warmUp(): Promise<void> {
+    const warm = new Promise<void>((resolve) => {
+      this.onWarm = resolve;
+    });
+    this.start(true);
+    return warm;
+  }
+
   /** Starts its thread where there is none. */
-  start(): void {
+  private start(warmUp = false): void {
     if (this.thread || this.closed) return;
     const restore = [...this.grammars.values()].map(({ spec, ref }) => ({
       grammar: ref.grammar,
@@ -85,6 +95,7 @@ export class PoolWorker {
       sizes: this.sizes,
       vocabulary: this.vocabulary,
       restore,
+      practiseWhile: warmUp ? Atomics.load(this.header, Header.bell) : null,
     };
     const thread = new Worker(this.entry, {
       workerData: data,
@@ -158,6 +169,9 @@ export class PoolWorker {
       case "ready":
         this.onReady();
         break;
+      case "warm":
+        this.onWarm();
+        break;
     }
   }
 
@@ -192,6 +206,7 @@ export class PoolWorker {
     this.thread = null;
     this.ending = null;
     this.onReady();
+    this.onWarm();
     this.onExit();
     if (this.job)
       this.settle(failure("The grammar worker ended unexpectedly."));

@@ -1,10 +1,8 @@
-import os from "node:os";
 import {
   parentPort,
   receiveMessageOnPort,
   workerData,
 } from "node:worker_threads";
-import type { MessagePort } from "node:worker_threads";
 import { assert, OctavoError } from "../core/errors.js";
 import { Header, viewChannel } from "./channel.js";
 import { Matchers } from "./matchers.js";
@@ -16,22 +14,21 @@ import type {
 import { buildEbnf } from "./spec.js";
 import type { GrammarSpec } from "./spec.js";
 import { Vocabulary } from "./vocabulary.js";
+import { practise } from "./warm-up.js";
 import { loadXGrammar } from "./xgrammar.js";
 import type { GrammarCompiler } from "./xgrammar.js";
-
-/** A third of a thread's usual share of a core that both want. */
-const NICENESS = 5;
 
 /** What XGrammar said last before it gave up. */
 let lastWords = "";
 
 /** A grammar worker: sleeps on its bell; works through its messages, then through the engine's commands. */
-async function main(port: MessagePort): Promise<void> {
-  const { memory, sizes, vocabulary, restore } =
+export async function serve(): Promise<void> {
+  assert(parentPort !== null, "grammar-worker.js is the entry of a worker");
+  const port = parentPort;
+  const { memory, sizes, vocabulary, restore, practiseWhile } =
     workerData as GrammarWorkerData;
   const post = (message: FromGrammarWorker): void => port.postMessage(message);
   let compiling = -1;
-  makeWay();
   try {
     // Set before the module is loaded: it binds what it finds.
     console.error = (...words: unknown[]) => {
@@ -62,6 +59,12 @@ async function main(port: MessagePort): Promise<void> {
     for (const { grammar, spec } of restore) await compile(grammar, spec);
     matchers.start();
     post({ type: "ready" });
+    if (practiseWhile !== null) {
+      const isWanted = () =>
+        Atomics.load(channel.header, Header.bell) !== practiseWhile;
+      await practise(xgrammar, compiler, words, isWanted);
+      post({ type: "warm" });
+    }
     for (;;) {
       const rung = Atomics.load(channel.header, Header.bell);
       for (;;) {
@@ -83,20 +86,6 @@ async function main(port: MessagePort): Promise<void> {
       reason: lastWords === "" ? reason : withoutSource(lastWords),
     });
     port.close();
-  }
-}
-
-/**
- * A compilation keeps a core busy for hundreds of milliseconds, where the processor computes the model one of its own: an
- * equal share would double the steps meanwhile. Masks don't suffer: a step that waits for them leaves its cores idle. On
- * Linux a thread has a priority of its own; elsewhere it would be the whole process's.
- */
-function makeWay(): void {
-  if (process.platform !== "linux") return;
-  try {
-    os.setPriority(NICENESS);
-  } catch {
-    // Where it is forbidden, everything works with equal shares.
   }
 }
 
@@ -135,5 +124,3 @@ function withoutSource(line: string): string {
   return line.replace(/^.*?\[FATAL\]\s*(\S+:\d+:\s*)?/, "").trim();
 }
 
-assert(parentPort !== null, "grammar-worker.js is the entry of a worker");
-await main(parentPort);

@@ -165,6 +165,7 @@ function withLifecycle(
     },
     started(seconds: StartupSeconds) {
       context.metrics?.started(seconds);
+      void context.grammars.warmUp();
     },
   });
 }

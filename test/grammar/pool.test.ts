@@ -160,6 +160,26 @@ describe("a grammar in the pool", () => {
 });
 
 describe("a grammar that can't be had", () => {
+  it("finds a worker that has practised, or stops practising", async () => {
+    const { pool, client } = makePool();
+    const warm = pool.warmUp();
+    const early = await pool.acquire(digits);
+    await warm;
+    const late = await pool.acquire(choice("abc"));
+    expect(early.ref.channel).toBe(0);
+    expect(allowed(client.open(late.ref), "a")).toEqual([byte("b")]);
+    expect(allowed(client.open(early.ref), "7")).toContain(EOS);
+  });
+
+  it("needs no practice where the model can't end, or nobody is left to ask", async () => {
+    await makePool({ canEnd: false }).pool.warmUp();
+    const { pool } = makePool();
+    const warm = pool.warmUp();
+    await pool.close();
+    await warm;
+    await pool.warmUp();
+  });
+
   it("is refused, and the others go on", async () => {
     const { pool, client } = makePool();
     const good = await pool.acquire(digits);
