@@ -123,4 +123,3 @@ async function compileInto(
 function withoutSource(line: string): string {
   return line.replace(/^.*?\[FATAL\]\s*(\S+:\d+:\s*)?/, "").trim();
 }
-

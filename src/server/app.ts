@@ -77,9 +77,12 @@ export function createApp(options: AppOptions): App {
   });
   addTextRoutes(app, context, responses);
   addRoutes(app, context);
-  return withLifecycle(app, context, () => {
-    void engine.drain();
-    drainWebSockets();
+  return withLifecycle(app, context, {
+    drain() {
+      void engine.drain();
+      drainWebSockets();
+    },
+    started: () => void context.grammars.warmUp(),
   });
 }
 
@@ -90,7 +93,7 @@ export function createEncoderApp(options: EncoderAppOptions): App {
   prepareRoutes(app, context, options);
   refuseTextRoutes(app, options.encoder);
   addRoutes(app, context);
-  return withLifecycle(app, context, () => undefined);
+  return withLifecycle(app, context, null);
 }
 
 function createHttp(options: HttpOptions): FastifyInstance {
@@ -155,17 +158,17 @@ function prepareRoutes(
 function withLifecycle(
   app: FastifyInstance,
   context: HttpContext,
-  drainText: () => void,
+  text: { drain(): void; started(): void } | null,
 ): App {
   return Object.assign(app, {
     beginDrain() {
       context.draining = true;
       context.encoder?.encoder.drain();
-      drainText();
+      text?.drain();
     },
     started(seconds: StartupSeconds) {
       context.metrics?.started(seconds);
-      void context.grammars.warmUp();
+      text?.started();
     },
   });
 }
