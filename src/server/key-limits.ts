@@ -41,9 +41,8 @@ export function readLimits(
   for (const word of words) {
     const at = word.indexOf("=");
     const name = at < 0 ? word : word.slice(0, at);
-    // What is none of the names may be a key: it is not shown.
     if (!isLimitName(name))
-      throw refused(`expected limits by the names ${NAMES}`);
+      throw refused(`expected limits by the names ${NAMES}${got(word)}`);
     const value = at < 0 ? undefined : word.slice(at + 1);
     if (value === undefined || !VALUE.test(value))
       throw refused(
@@ -65,6 +64,12 @@ export function joinLimits(
     if (one[name] !== undefined && one[name] !== other[name])
       throw refused(name);
   return { ...one, ...other };
+}
+
+/** What is no limit's name may be a key, and is shown only where it is none. */
+function got(word: string): string {
+  const name = /^([a-z_-]{1,16})=\d{1,9}$/i.exec(word)?.[1];
+  return name === undefined ? "" : `, got ${shown(name)}`;
 }
 
 function isLimitName(name: string): name is LimitName {

@@ -121,8 +121,14 @@ describe("--api-keys-file", () => {
     ["rpm=5", /line 1: expected KEY or NAME KEY, got 0 words/],
     ["a topsecret burst:5", /got 3 words; limits behind it are name=value/],
     ["a b topsecret rpm=5", /got 3 words; limits/],
-    ["a b\n\na c rmp=5", /line 3: expected limits by the names rpm, tpm, /],
-    ["topsecret rmp=5", /line 1: expected limits by the names rpm, tpm, /],
+    [
+      "a b\n\na c rmp=5",
+      /line 3: expected limits by the names rpm, tpm, .*, got "rmp"/,
+    ],
+    [
+      "topsecret rmp=5",
+      /line 1: expected limits by the names rpm, tpm, .*max_choices, got "rmp"/,
+    ],
     ["a b rpm=5 topsecret=", /line 1: expected limits by the names/],
     ["a b rpm=5 tpm", /line 1: tpm: expected a whole number .*, got nothing/],
     ["a b rpm=0", /line 1: rpm: expected a whole number from 1 .*, got "0"/],
