@@ -49,6 +49,9 @@ export async function request(
   init: RequestInit = {},
 ): Promise<Response> {
   const headers = new Headers(init.headers);
+  // What a browser can put into a header; it is refused here as the server would refuse it.
+  if (/[^\x20-\x7e]/.test(key.value))
+    throw new ServerError("The key has letters that no key can have.", 401, "");
   if (key.value !== "") headers.set("authorization", `Bearer ${key.value}`);
   let response: Response;
   try {

@@ -20,6 +20,15 @@ const STAGES = [
   ["update", "s3", "booking"],
 ] as const;
 
+/** Sizes of steps told apart: up to so many tokens. Bounds of the metric's buckets. */
+const SIZES = [
+  [1, "s1", "1 token:"],
+  [8, "s3", "2 to 8:"],
+  [64, "ochre", "9 to 64:"],
+  [512, "s2", "65 to 512:"],
+  [Infinity, "violet", "more:"],
+] as const;
+
 const QUANTILES: readonly PlotSeries[] = [
   { name: "s1", label: "p50" },
   { name: "s2", label: "p95" },
@@ -48,6 +57,7 @@ export class Figures {
     series: [{ name: "s1", label: "mean" }],
     least: 4,
   });
+  private readonly sizes = new ShareBar("Steps by their tokens");
   private readonly stages = new ShareBar("A step's time");
   private readonly blocks = new BlockMap();
   private readonly prefixes = new ShareBar("Prefix cache");
@@ -57,7 +67,7 @@ export class Figures {
     least: 10,
   });
   private readonly itl = new Plot({
-    title: "Time between tokens, ms",
+    title: "Between tokens, ms",
     series: QUANTILES,
     least: 4,
   });
@@ -66,7 +76,8 @@ export class Figures {
   constructor(parent: HTMLElement) {
     const figures = [
       ...[this.requests, this.tokens, this.blocks, this.prefixes],
-      ...[this.batch, this.stages, this.ttft, this.itl, this.speculation],
+      ...[this.batch, this.sizes, this.stages, this.ttft, this.itl],
+      this.speculation,
     ];
     parent.append(...figures.map(({ element }) => element));
   }
@@ -89,6 +100,7 @@ export class Figures {
     this.batch.draw([lines.batch], now);
     this.blocks.draw(latest.blocks);
     this.drawPrefixes(history);
+    this.drawSizes(history);
     this.drawStages(history, latest);
     for (const [plot, pick] of [
       [this.ttft, (s: Snapshot) => s.ttft],
@@ -122,6 +134,24 @@ export class Figures {
         },
       ],
     );
+  }
+
+  private drawSizes(history: History): void {
+    const atMost = (bound: number): number =>
+      history.growth(
+        ({ stepSizes: { bounds, cumulative } }) =>
+          cumulative[bounds.indexOf(bound)] ?? 0,
+        RECENT,
+      );
+    const counts = SIZES.map(([bound]) => atMost(bound));
+    const shares = SIZES.map(([, name, label], i) => ({
+      name,
+      label,
+      amount: (counts[i] ?? 0) - (counts[i - 1] ?? 0),
+    }));
+    const steps = counts.at(-1) ?? 0;
+    const rate = formatValue(steps / history.known(RECENT));
+    this.sizes.draw(steps > 0 ? `${rate} steps/s` : "no step lately", shares);
   }
 
   private drawStages(history: History, { speculation }: Snapshot): void {

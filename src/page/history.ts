@@ -63,25 +63,28 @@ export class History {
   /** A histogram's quantile over the WINDOW seconds before each snapshot. */
   quantiles(q: number, pick: (snapshot: Snapshot) => Histogram): Point[] {
     return this.points((now) => {
-      const before = this.before(now.time - WINDOW);
+      const before = this.since(now.time - WINDOW);
       return before === now ? null : quantile(q, pick(now), pick(before));
     });
   }
 
-  /** How much a total grew in the last `seconds`, or since the first snapshot. */
+  /** How much a total grew in the last `seconds`, as far as that is known. */
   growth(pick: (snapshot: Snapshot) => number, seconds: number): number {
     const { latest } = this;
     return latest === undefined
       ? 0
-      : pick(latest) - pick(this.before(latest.time - seconds));
+      : pick(latest) - pick(this.since(latest.time - seconds));
   }
 
-  /** The last snapshot at or before `time`, else the first one there is. */
-  private before(time: number): Snapshot {
-    const found =
-      this.snapshots.findLast((snapshot) => snapshot.time <= time) ??
-      this.snapshots[0];
-    if (found === undefined) throw new Error("there is no snapshot yet");
+  /** Seconds of the last `seconds` that `growth` knows. */
+  known(seconds: number): number {
+    return this.growth(({ time }) => time, seconds);
+  }
+
+  /** The first snapshot from `time` on: after a pause, what happened in it is not counted as of now. */
+  private since(time: number): Snapshot {
+    const found = this.snapshots.find((snapshot) => snapshot.time >= time);
+    if (found === undefined) throw new Error(`no snapshot from ${time} on`);
     return found;
   }
 

@@ -15,7 +15,8 @@ const keyForm = byId("metrics-key-form", HTMLFormElement);
 const keyField = byId("metrics-key", HTMLInputElement);
 
 const history = new History();
-const figures = new Figures(byId("figures", HTMLElement));
+const drawings = byId("figures", HTMLElement);
+const figures = new Figures(drawings);
 let paused = false;
 /** Why nothing is asked for until somebody does something about it. */
 let closed = false;
@@ -76,6 +77,7 @@ async function read(): Promise<void> {
     history.add(readSnapshot(text, seconds()));
     notice.hidden = true;
     keyForm.hidden = true;
+    drawings.hidden = false;
     setText(freshness, "once a second");
     figures.draw(history, seconds());
   } catch (error) {

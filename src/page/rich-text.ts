@@ -16,9 +16,15 @@ export function blocksOf(text: string): Block[] {
   let fence: string | null = null;
   let language = "";
   const cut = (): void => {
-    const block = lines.join("\n");
-    if (fence !== null) blocks.push({ code: { language }, text: block });
-    else if (block.trim() !== "") blocks.push({ code: null, text: block });
+    if (fence !== null)
+      blocks.push({ code: { language }, text: lines.join("\n") });
+    else {
+      // Blank lines around code are its distance, which the style gives.
+      const first = lines.findIndex((line) => line.trim() !== "");
+      const last = lines.findLastIndex((line) => line.trim() !== "");
+      const text = lines.slice(first, last + 1).join("\n");
+      if (first >= 0) blocks.push({ code: null, text });
+    }
     lines = [];
   };
   for (const line of text.split("\n")) {

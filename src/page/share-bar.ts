@@ -42,7 +42,9 @@ export class ShareBar {
       if (part instanceof HTMLElement) part.style.width = `${percent}%`;
       const key = this.keys.children[i];
       const shown = text ?? `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
-      if (key) setText(key, total > 0 ? `${label} ${shown}` : label);
+      if (!(key instanceof HTMLElement)) return;
+      setText(key, `${label} ${shown}`);
+      key.hidden = amount === 0;
     });
   }
 

@@ -13,6 +13,8 @@ export interface Snapshot {
   readonly prefixHits: number;
   readonly steps: number;
   readonly stepTokens: number;
+  /** Steps by their tokens. */
+  readonly stepSizes: Histogram;
   /** Seconds of all steps, by stage, in the order in which a step has them. */
   readonly stageSeconds: ReadonlyMap<string, number>;
   readonly ttft: Histogram;
@@ -56,6 +58,7 @@ export function readSnapshot(text: string, time: number): Snapshot {
     prefixHits: read.sum("vllm:prefix_cache_hits_total"),
     steps: read.sum("vllm:iteration_tokens_total_count"),
     stepTokens: read.sum("vllm:iteration_tokens_total_sum"),
+    stepSizes: read.histogram("vllm:iteration_tokens_total"),
     stageSeconds: read.byLabel("octavo_step_seconds_sum", "stage"),
     ttft: read.histogram("vllm:time_to_first_token_seconds"),
     itl: read.histogram("vllm:inter_token_latency_seconds"),

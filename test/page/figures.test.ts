@@ -64,7 +64,9 @@ it("draws rates, with gaps where the page was hidden, and begins anew with anoth
     { time: 60, value: null },
     { time: 61, value: 7 },
   ]);
-  expect(history.growth((s) => s.generationTokens, 10)).toBe(997);
+  expect(history.growth((s) => s.generationTokens, 10)).toBe(7);
+  expect(history.known(10)).toBe(1);
+  expect(history.growth((s) => s.generationTokens, 58)).toBe(997);
   expect(history.growth((s) => s.generationTokens, 1)).toBe(7);
   history.add(at(61 + SPAN, 1007));
   expect(history.values((s) => s.steps)).toHaveLength(4);
@@ -114,4 +116,8 @@ it("finds every figure in what the server exposes", async () => {
   );
   expect(snapshot.ttft.cumulative.at(-1)).toBe(2);
   expect(snapshot.itl.cumulative.at(-1)).toBe(4);
+  // The figure of steps by their tokens reads off these bounds.
+  for (const bound of [1, 8, 64, 512, Infinity])
+    expect(snapshot.stepSizes.bounds).toContain(bound);
+  expect(snapshot.stepSizes.cumulative.at(-1)).toBe(snapshot.steps);
 });

@@ -1,7 +1,7 @@
 /// <reference lib="dom" />
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Page } from "playwright-core";
+import type { Locator, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import {
   hasChromium,
@@ -240,6 +240,30 @@ describe.skipIf(!hasChromium)(
       );
     });
 
+    it("copies an answer, its code and the whole chat", async () => {
+      await start(says("See:\n```js\nlet x;\n```"));
+      const { origin } = new URL(page.url());
+      await browser.context.grantPermissions(
+        ["clipboard-read", "clipboard-write"],
+        { origin },
+      );
+      await say("a");
+      await answer("done").waitFor();
+      const copied = async (button: Locator): Promise<string> => {
+        await button.click();
+        await expect.poll(() => button.textContent()).toBe("Copied");
+        return page.evaluate(() => navigator.clipboard.readText());
+      };
+      const last = answer("done");
+      expect(await copied(last.locator("figcaption button"))).toBe("let x;");
+      expect(await copied(last.locator(".actions button").first())).toBe(
+        "See:\n```js\nlet x;\n```",
+      );
+      expect(await copied(page.locator("#copy"))).toBe(
+        "User:\na\n\nAssistant:\nSee:\n```js\nlet x;\n```",
+      );
+    });
+
     it("shows markup from a model, a user and a tool as text", async () => {
       const { engine } = await start(
         says(`${EVIL}\n\`\`\`html\n${EVIL}\n\`\`\`\n${EVIL}`),
@@ -316,6 +340,11 @@ describe.skipIf(!hasChromium)(
       });
       expected = /status of 401/;
       const key = page.getByLabel("This server asks for an API key");
+      await key.fill("schlüssel");
+      await key.press("Enter");
+      await expect
+        .poll(() => page.locator("#key-form p").textContent())
+        .toBe("The key has letters that no key can have.");
       await key.fill("wrong");
       await key.press("Enter");
       await expect
@@ -361,8 +390,11 @@ describe.skipIf(!hasChromium)(
         .poll(() => legend("Prefix cache").last().textContent())
         .toBe("cached 96computed 54");
       await expect
-        .poll(() => legend("Time between tokens").first().textContent())
+        .poll(() => legend("Between tokens").first().textContent())
         .toMatch(/p50 [\d.]+p95 [\d.]+/);
+      await expect
+        .poll(() => legend("Steps by their tokens").first().textContent())
+        .toMatch(/^[\d.,]+ steps\/s$/);
       await expect
         .poll(() => legend("A step's time").first().textContent())
         .toMatch(/^[\d.]+ ms, mean of \d+ steps$/);
@@ -380,11 +412,46 @@ describe.skipIf(!hasChromium)(
       expect(
         await page.locator("figure", { hasText: "Drafts" }).isHidden(),
       ).toBe(true);
+    });
+
+    it("reads the figures only while they can be seen", async () => {
+      const { url } = await start(says("x"));
+      let reads = 0;
+      page.on("request", (request) => {
+        if (request.url() === `${url}/metrics`) reads++;
+      });
+      const goesOn = async (): Promise<void> => {
+        const before = reads;
+        await expect.poll(() => reads).toBeGreaterThan(before + 1);
+      };
+      const rests = async (): Promise<void> => {
+        // What was under way ends.
+        await page.waitForTimeout(300);
+        const before = reads;
+        await page.waitForTimeout(1500);
+        expect(reads).toBe(before);
+      };
+      const show = (state: string): Promise<void> =>
+        page.evaluate((now) => {
+          Object.defineProperty(document, "visibilityState", {
+            value: now,
+            configurable: true,
+          });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }, state);
+      await goesOn();
+      await show("hidden");
+      await rests();
+      await show("visible");
+      await goesOn();
       await page.getByRole("button", { name: "Pause" }).click();
-      const asked: string[] = [];
-      page.on("request", (request) => asked.push(request.url()));
-      await page.waitForTimeout(1500);
-      expect(asked.filter((url) => url.endsWith("/metrics"))).toEqual([]);
+      await rests();
+      await page.getByRole("button", { name: "Go on" }).click();
+      await goesOn();
+      await page.setViewportSize({ width: 390, height: 844 });
+      await rests();
+      await page.getByRole("button", { name: "Live" }).click();
+      await goesOn();
     });
 
     it("talks with the built-in model", async () => {

@@ -15,6 +15,14 @@ it.each([
       ["b", null],
     ],
   ],
+  [
+    "a\n\n```\nx\n```\n\n  b\n",
+    [
+      ["a", null],
+      ["x", ""],
+      ["  b", null],
+    ],
+  ],
   // Not closed yet, or by another fence.
   ["```\nx", [["x", ""]]],
   ["```\n", [["", ""]]],

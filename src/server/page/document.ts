@@ -51,7 +51,7 @@ const LIVE = `<section id="live" aria-label="Live figures of the server">
 <button type="submit">Use key</button>
 </form>
 <p id="live-notice" class="notice" hidden></p>
-<div id="figures"></div>
+<div id="figures" hidden></div>
 </section>`;
 
 /** The page at /. Every URL is relative, so that it works below a proxy's prefix; it fills itself from the API. */

@@ -47,7 +47,7 @@ input, textarea, select {
 select { width: auto; max-width: 100%; min-width: 0; text-overflow: ellipsis; }
 ::placeholder { color: var(--quiet); opacity: 1; }
 textarea { resize: vertical; }
-code, pre, .code { font-family: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: 0.86rem; }
+code, pre, textarea.code { font-family: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "Liberation Mono", monospace; font-size: 0.86rem; }
 
 header { display: flex; align-items: center; gap: 1rem; padding: 0.5rem 1.2rem; border-bottom: 1px solid var(--rule); }
 h1 { display: flex; align-items: center; gap: 0.5rem; font-size: 1.05rem; font-weight: 650; letter-spacing: -0.01em; }
@@ -69,7 +69,7 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; }
 .pick { display: flex; align-items: center; gap: 0.5rem; min-width: 0; }
 .notice { margin: 0.4rem 1.2rem; padding: 0.5rem 0.8rem; border-radius: 6px; background: var(--panel); }
 .ask { display: flex; flex-wrap: wrap; gap: 0.4rem 0.6rem; align-items: end; margin: 0.4rem 1.2rem; padding: 0.8rem; border-radius: 6px; background: var(--panel); }
-.ask label { flex: 1 1 12rem; } .ask p { flex-basis: 100%; font-size: 0.85rem; }
+.ask label { flex: 1 1 12rem; } label > input, label > textarea { display: block; margin-top: 0.25rem; } .ask p { flex-basis: 100%; font-size: 0.85rem; }
 
 #settings {
   display: grid; grid-template-columns: repeat(3, 1fr); gap: 0.7rem; max-height: 50vh; overflow-y: auto;
@@ -105,6 +105,9 @@ pre { margin: 0; padding: 0.6rem 0.8rem; overflow-x: auto; }
 .error { margin-top: 0.4rem; padding: 0.5rem 0.9rem; border-left: 3px solid var(--bad); background: var(--panel); overflow-wrap: anywhere; }
 .error p:first-child { white-space: pre-wrap; }
 .foot { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 0.8rem; margin-top: 0.4rem; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+
+.facts:empty { display: none; }
+.actions { margin-left: -0.4rem; }
 
 #composer {
   display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 0.5rem; align-items: end;
