@@ -1,4 +1,10 @@
-/** The openai package against /v1/responses, over a socket. */
+/** The openai package and LangChain against /v1/responses, over a socket. */
+import {
+  HumanMessage,
+  ToolMessage,
+  type AIMessageChunk,
+} from "@langchain/core/messages";
+import { ChatOpenAI } from "@langchain/openai";
 import OpenAI from "openai";
 import { beforeEach, describe, expect, it } from "vitest";
 import {
@@ -145,5 +151,54 @@ describe("the openai package's responses", () => {
     await expect(
       responses.create({ model, input: "a", background: true }),
     ).rejects.toMatchObject({ status: 400, param: "background" });
+  });
+});
+
+describe("@langchain/openai in its Responses mode", () => {
+  const bound = (fields: object = {}) =>
+    new ChatOpenAI({
+      model,
+      apiKey: "secret",
+      maxRetries: 0,
+      configuration: { baseURL: client.baseURL },
+      useResponsesApi: true,
+      ...fields,
+    }).bindTools(
+      // In the shape of the chat route: LangChain turns it into the other.
+      tools.map(({ type, ...fn }) => ({ type, function: fn })),
+    );
+
+  it.each([false, true])(
+    "gets a call, sends its result, gets the answer (zdr %s)",
+    async (zdrEnabled) => {
+      const chat = bound({ zdrEnabled });
+      const question = new HumanMessage(QUESTION);
+      const message = await chat.invoke([question]);
+      expect(message.text).toBe("I look.");
+      const [call] = message.tool_calls ?? [];
+      expect(call).toMatchObject({ args: { city: "Paris" } });
+      const result = new ToolMessage({
+        content: "21",
+        tool_call_id: call?.id ?? "",
+      });
+      const answer = await chat.invoke([question, message, result]);
+      expect(answer.text).toBe(ANSWER);
+      const previous_response_id = String(message.response_metadata["id"]);
+      const next = chat.invoke([result], { previous_response_id });
+      // Nothing is kept of what asks for that.
+      if (zdrEnabled) await expect(next).rejects.toThrow("not found");
+      else expect((await next).text).toBe(ANSWER);
+    },
+  );
+
+  it("adds up a stream", async () => {
+    const stream = await bound().stream([new HumanMessage(QUESTION)]);
+    let sum: AIMessageChunk | undefined;
+    for await (const chunk of stream) sum = sum?.concat(chunk) ?? chunk;
+    expect(sum?.text).toBe("I look.");
+    expect(sum?.tool_calls).toMatchObject([
+      { name: "get_weather", args: { city: "Paris" } },
+    ]);
+    expect(sum?.usage_metadata?.input_tokens).toBeGreaterThan(0);
   });
 });
