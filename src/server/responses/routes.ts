@@ -74,8 +74,8 @@ export function responsesRoutes(
   );
 
   app.delete<ById>(`${RESPONSES_PATH}/:id`, async (request) => {
-    const { id } = find(request.params.id, originOf(request).key).response;
-    store.remove(id);
+    const { id } = request.params;
+    find(id, originOf(request).key).forget();
     return { id, object: "response", deleted: true };
   });
 

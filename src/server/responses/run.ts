@@ -49,7 +49,18 @@ export class ResponseRun {
       },
     });
     const cancel = (): void => this.cancel();
-    this.stored = { response, key, input, history, historySize, cancel };
+    const forget = (): void => {
+      for (const store of stores) store.remove(response.id);
+    };
+    this.stored = {
+      response,
+      key,
+      input,
+      history,
+      historySize,
+      cancel,
+      forget,
+    };
     for (const store of stores) store.put(this.stored);
   }
 

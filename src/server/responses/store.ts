@@ -13,6 +13,8 @@ export interface StoredResponse {
   readonly historySize: number;
   /** Ends it, while it is under way. */
   readonly cancel: () => void;
+  /** Removes it wherever it is kept: here, and on the connection that made it. */
+  readonly forget: () => void;
 }
 
 export interface StoreBounds {

@@ -29,6 +29,7 @@ function stored(id: string, text = ""): StoredResponse {
     history: [],
     historySize: 0,
     cancel: () => undefined,
+    forget: () => undefined,
   };
 }
 

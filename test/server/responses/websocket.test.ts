@@ -183,5 +183,21 @@ describe("a WebSocket", () => {
     const again = await open(url, as("one"));
     again.create({ input: "b", previous_response_id: response.id });
     await again.until(isEnd);
+    one.create({ input: "c", store: false, stream_id: "own" });
+    const own = await one.until((e) => isEnd(e) && e.stream_id === "own");
+    again.create({ input: "d", previous_response_id: own.response.id });
+    const lost = await again.until(({ type }) => type === "error");
+    expect(lost.error.code).toBe("previous_response_not_found");
+  });
+
+  it("goes on from no response that was deleted", async () => {
+    const { app, url } = await listen(says("Hi."));
+    const { create, until } = await open(url);
+    create({ input: "a" });
+    const { id } = (await until(isEnd)).response;
+    await app.inject({ method: "DELETE", url: `/v1/responses/${id}` });
+    create({ input: "b", previous_response_id: id });
+    const error = await until(({ type }) => type === "error");
+    expect(error.error.code).toBe("previous_response_not_found");
   });
 });
