@@ -13,6 +13,15 @@ const HOST = `${LABEL}(\\.${LABEL}){0,4}`;
 const DURATION_TIME =
   "T([0-9]{1,4}H([0-9]{1,4}M)?([0-9]{1,4}S)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1,4}S)";
 
+/** Formats that say what a string is for, not how it is written. */
+export const PURPOSES: ReadonlySet<string> = new Set([
+  "binary",
+  "directory-path",
+  "file-path",
+  "password",
+  "path",
+]);
+
 export const FORMATS: Readonly<Record<string, string>> = {
   date: DATE,
   time: TIME,

@@ -18,7 +18,7 @@ import { ANY, chars, includes, intersect, subtract } from "./ranges.js";
 
 export const COMMA = text(", ");
 export const COLON = text(": ");
-const QUOTE = text('"');
+export const QUOTE = text('"');
 
 /** Characters that stand for themselves in a JSON string. */
 export const PLAIN: Ranges = subtract(ANY, [

@@ -1,4 +1,5 @@
 /** ECMAScript regular expressions as grammars: what is regular and needs no look at its surroundings. */
+import { meeting, TooManyStates, type Condition } from "./automaton.js";
 import { EMPTY, choice, oneOf, repeat, sequence } from "./nodes.js";
 import type { Node, Ranges } from "./nodes.js";
 import { ANY, chars, intersect, subtract, union } from "./ranges.js";
@@ -9,6 +10,8 @@ export class RegexError extends Error {}
 export interface RegexOptions {
   /** How one character out of a set is written: as it is, or as in a JSON string. */
   charOf?: (set: Ranges) => Node;
+  /** What stands behind the text; nothing by default. */
+  end?: Node;
   /** As JSON Schema reads a pattern: without ^ or $ anything may stand before or behind. Otherwise it is the whole text. */
   search?: boolean;
 }
@@ -48,32 +51,72 @@ const MAX_BOUND = 10_000;
 
 /** Throws RegexError. */
 export function regexNode(pattern: string, options: RegexOptions = {}): Node {
-  return new RegexParser(pattern, options).parse();
+  const charOf = options.charOf ?? oneOf;
+  const parser = new RegexParser(pattern, { ...options, charOf });
+  const node = parser.parse();
+  if (parser.conditions.length > 0)
+    return meetingAll(regexConditions(pattern, options), options.end, charOf);
+  return options.end ? sequence(node, options.end) : node;
+}
+
+/** What a text must meet to match: the expression, and the lookahead that it begins with. Throws RegexError. */
+export function regexConditions(
+  pattern: string,
+  { search = false }: Pick<RegexOptions, "search"> = {},
+): Condition[] {
+  const parser = new RegexParser(pattern, { charOf: oneOf, search });
+  return [{ node: parser.parse(), negated: false }, ...parser.conditions];
+}
+
+/** As `meeting`; throws RegexError. */
+export function meetingAll(
+  conditions: readonly Condition[],
+  end: Node = EMPTY,
+  charOf?: (set: Ranges) => Node,
+): Node {
+  try {
+    return meeting(conditions, end, charOf);
+  } catch (error) {
+    if (!(error instanceof TooManyStates)) throw error;
+    throw new RegexError("together these conditions are too complex");
+  }
 }
 
 class RegexParser {
   private at = 0;
   private depth = 0;
+  /** Inside of a lookahead. */
+  private looking = false;
   private readonly source: readonly string[];
   private readonly charOf: (set: Ranges) => Node;
   private readonly search: boolean;
+  /** What lookahead at the beginning asks of the whole text. */
+  readonly conditions: Condition[] = [];
 
-  constructor(pattern: string, { charOf, search }: RegexOptions) {
+  constructor(
+    pattern: string,
+    { charOf = oneOf, search = false }: RegexOptions,
+  ) {
     this.source = Array.from(pattern);
-    this.charOf = charOf ?? oneOf;
-    this.search = search ?? false;
+    this.charOf = charOf;
+    this.search = search;
   }
 
   parse(): Node {
-    const parts = [this.anchoredAlternative()];
-    while (this.take("|")) parts.push(this.anchoredAlternative());
+    const parts = [this.anchoredAlternative(true)];
+    while (this.take("|")) {
+      if (this.conditions.length > 0)
+        this.fail("lookahead beside | is not built: put the others in a group");
+      parts.push(this.anchoredAlternative(false));
+    }
     if (this.at < this.source.length) this.fail(`unexpected ${this.peek()}`);
     return choice(parts);
   }
 
   /** An alternative of the whole expression: only here ^ and $ mean something that is built. */
-  private anchoredAlternative(): Node {
+  private anchoredAlternative(first: boolean): Node {
     const begins = this.take("^") || this.takeEscape("A");
+    if (first && (begins || !this.search)) this.lookahead();
     const body = this.alternative();
     const ends = this.take("$") || this.takeEscape("Z");
     const anything = repeat(this.charOf(ANY), 0, Infinity);
@@ -82,6 +125,33 @@ class RegexParser {
       body,
       ends || !this.search ? EMPTY : anything,
     );
+  }
+
+  /** `(?!...)` and `(?=...)` where the text begins: conditions on all of it. */
+  private lookahead(): void {
+    for (;;) {
+      const sign = this.ahead(2);
+      if (this.peek() !== "(" || this.ahead(1) !== "?") return;
+      if (sign !== "!" && sign !== "=") return;
+      this.at += 3;
+      this.take("^");
+      const node = this.lookedFor();
+      if (!this.take(")")) this.fail("a group is not closed");
+      this.conditions.push({ node, negated: sign === "!" });
+    }
+  }
+
+  /** What a lookahead has in front of it, and behind that anything, unless $ says that there is nothing. */
+  private lookedFor(): Node {
+    const anything = repeat(oneOf(ANY), 0, Infinity);
+    const parts: Node[] = [];
+    this.looking = true;
+    do {
+      const body = this.alternative();
+      parts.push(this.take("$") ? body : sequence(body, anything));
+    } while (this.take("|"));
+    this.looking = false;
+    return choice(parts);
   }
 
   private disjunction(): Node {
@@ -102,7 +172,9 @@ class RegexParser {
         next === "$" ? 1 : next === "\\" && this.ahead(1) === "Z" ? 2 : 0;
       if (anchor > 0) {
         const after = this.ahead(anchor);
-        if (this.depth === 0 && (after === undefined || after === "|")) break;
+        const ends = after === undefined || after === "|";
+        if (this.depth === 0 && (ends || (this.looking && after === ")")))
+          break;
         this.fail(
           `${anchor === 1 ? "$" : "\\Z"} is built only at the end of the expression`,
         );
@@ -154,7 +226,11 @@ class RegexParser {
       } else if (!this.take(":")) {
         const next = this.peek();
         const ahead = next === "=" || next === "!";
-        this.fail(ahead ? "lookahead is not built" : "flags are not built");
+        this.fail(
+          ahead
+            ? "lookahead is built only at the beginning of the text"
+            : "flags are not built",
+        );
       }
     }
     const body = this.disjunction();

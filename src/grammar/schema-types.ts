@@ -1,7 +1,6 @@
 /** Values of one type within the limits of a schema. */
-import { FORMATS } from "./formats.js";
 import { refused } from "./grammar-error.js";
-import { COLON, INTEGER, NUMBER, jsonChar, quoted } from "./json-text.js";
+import { COLON, INTEGER, NUMBER } from "./json-text.js";
 import type { Notation } from "./json-text.js";
 import { NOTHING, choice, sequence } from "./nodes.js";
 import type { Node } from "./nodes.js";
@@ -12,12 +11,12 @@ import {
   numbersWithin,
 } from "./numbers.js";
 import type { Bounds } from "./numbers.js";
-import { RegexError, regexNode } from "./regex.js";
 import { arrayNode } from "./schema-array.js";
 import { isObject, isSchema, pathOf } from "./schema-keywords.js";
 import type { JsonObject, Schema, TypeName } from "./schema-keywords.js";
 import { JSON_OBJECT, objectNode } from "./schema-object.js";
 import type { ObjectStyle, Property } from "./schema-object.js";
+import { patternNode, stringNode } from "./schema-string.js";
 
 /** What values of the types are made with. */
 export interface Making {
@@ -26,8 +25,8 @@ export interface Making {
   readonly compile: (schema: Schema, path: string) => Node;
 }
 
-/** Longest string that is asked for; longer bounds above are cut. */
-const MAX_LENGTH = 10_000;
+/** Most items that are asked for. */
+const MAX_ITEMS = 10_000;
 
 export function typeNode(
   type: TypeName,
@@ -82,60 +81,6 @@ function numberNode(
   return free ? NUMBER : numbersWithin(bounds);
 }
 
-export function stringNode(
-  limits: JsonObject,
-  path: string,
-  notation: Notation,
-): Node {
-  const { pattern, format, minLength, maxLength } = limits;
-  const [given, ...others] = [
-    ["pattern", pattern],
-    ["format", format],
-    ["minLength", minLength],
-    ["maxLength", maxLength],
-  ]
-    .filter(([, value]) => value !== undefined)
-    .map(([keyword]) => keyword as string);
-  if (others.length > 0 && (given === "pattern" || given === "format"))
-    throw refused(
-      `${path}.${others[0]}`,
-      `structured output cannot enforce it together with ${given}`,
-    );
-  if (typeof pattern === "string") return patternNode(pattern, path);
-  if (typeof format === "string") return formatNode(format, path);
-  if (minLength === undefined && maxLength === undefined)
-    return notation.string;
-  const min = (minLength as number | undefined) ?? 0;
-  const max = (maxLength as number | undefined) ?? Infinity;
-  if (min > MAX_LENGTH)
-    throw refused(
-      `${path}.minLength`,
-      `expected at most ${MAX_LENGTH}, got ${min}`,
-    );
-  return max < min ? NOTHING : notation.stringOf(min, max);
-}
-
-function patternNode(pattern: string, path: string): Node {
-  try {
-    return quoted(regexNode(pattern, { charOf: jsonChar, search: true }));
-  } catch (error) {
-    if (!(error instanceof RegexError)) throw error;
-    throw refused(`${path}.pattern`, error.message);
-  }
-}
-
-function formatNode(format: string, path: string): Node {
-  const expression = Object.hasOwn(FORMATS, format)
-    ? FORMATS[format]
-    : undefined;
-  if (expression === undefined)
-    throw refused(
-      `${path}.format`,
-      `expected one of ${Object.keys(FORMATS).join(", ")}, got ${JSON.stringify(format)}`,
-    );
-  return quoted(regexNode(expression, { charOf: jsonChar }));
-}
-
 function arrayOf(
   limits: JsonObject,
   path: string,
@@ -149,10 +94,10 @@ function arrayOf(
       `${path}.uniqueItems`,
       "the keyword uniqueItems is not enforced by structured output, and is not ignored either",
     );
-  if (min > MAX_LENGTH)
+  if (min > MAX_ITEMS)
     throw refused(
       `${path}.minItems`,
-      `expected at most ${MAX_LENGTH}, got ${min}`,
+      `expected at most ${MAX_ITEMS}, got ${min}`,
     );
   const keyword = limits["items"] === undefined ? "unevaluatedItems" : "items";
   const rest = limits[keyword] as Schema | undefined;

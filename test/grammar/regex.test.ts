@@ -25,6 +25,9 @@ describe("a regular expression", () => {
     "(\\d+)?x(a{2}){2,3}",
     "((((a*)*)+)?)*b",
     "((a|b*){0,2})+c",
+    "^(?!-)(?!.*--)[a-c-]{1,9}$",
+    "(?=.*\\d)(?=.*[A-F])[0-9A-Z]{2,8}",
+    "(?!true$|false)[a-z]{4,6}",
     ".{3}",
   ])("lets through what JavaScript's does: %s", async (pattern) => {
     const texts = await checker().drawn(spec(pattern), 60, randomFrom(7));
@@ -58,7 +61,11 @@ describe("a regular expression", () => {
   );
 
   it.each([
-    ["a(?!b)", /lookahead is not built/],
+    ["a(?!b)", /lookahead is built only at the beginning/],
+    ["(?!a)b|c", /lookahead beside \| is not built/],
+    ["b|(?!a)c", /lookahead is built only at the beginning/],
+    ["(?!a", /a group is not closed/],
+    ["(?=a$)(?!a)a", /no output can satisfy it/],
     ["(?<=a)b", /lookbehind is not built/],
     ["(a)\\1", /back references are not built/],
     ["\\bword", /word boundaries/],
