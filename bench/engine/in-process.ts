@@ -105,6 +105,8 @@ export class InProcessEngine {
     const before = performance.now();
     const started = await startEngine(config, (message) => {
       if (message.type === "ready") info = message.info;
+      else if (message.type === "notice")
+        process.stderr.write(`${message.text}\n`);
       else if (message.type === "progress")
         onProgress(message.done, message.total);
     });

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
   latencyBenchCommand,
   prefixBenchCommand,
@@ -82,6 +82,18 @@ describe("octavo bench latency", () => {
     ["--host 0.0.0.0", /unknown option '--host'/],
   ])("refuses %s", async (args, message) => {
     await expect(bench(latencyBenchCommand(), args)).rejects.toThrow(message);
+  });
+
+  it("passes on what the start of the engine has to say", async () => {
+    const written = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const threads = os.availableParallelism() + 1;
+    await bench(
+      latencyBenchCommand(),
+      `--threads ${threads} --num-iters 1 --num-iters-warmup 0 --output-len 1`,
+    );
+    const text = written.mock.calls.map(([chunk]) => String(chunk)).join("");
+    written.mockRestore();
+    expect(text).toContain(`--threads ${threads}: this process may use`);
   });
 
   it("asks for a model", async () => {
