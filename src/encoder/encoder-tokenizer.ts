@@ -1,4 +1,4 @@
-import type { Encoding, Tokenizer } from "tokenizers";
+import type { Tokenizer } from "tokenizers";
 import path from "node:path";
 import { badFile } from "../text/model-files.js";
 import {
@@ -7,6 +7,7 @@ import {
   wellFormed,
 } from "../text/tokenizer-file.js";
 import type { EncoderInput } from "./messages.js";
+import { TokenFrame } from "./token-frame.js";
 
 export interface EncoderTokenizerOptions {
   /** Texts are lowercased first, as some models of sentence-transformers want. */
@@ -16,8 +17,11 @@ export interface EncoderTokenizerOptions {
 /** Most tokens of an input, special ones included; the rest is cut off at its end. null: nothing is cut. */
 type Limit = number | null;
 
-/** Texts that go to the library at a time: others' turns come in between. */
+/** Texts that go to the library at a time, and their characters: others' turns come in between. */
 const SLICE = 64;
+const SLICE_CHARACTERS = 1 << 16;
+/** Texts to see by what is around them; some vocabulary may have nothing for one. */
+const PROBES = ["a", "the", "1", "\u4e00"];
 
 /** An encoder's tokenizer: one text, or two that are read together. Never back to text. */
 export class EncoderTokenizer {
@@ -26,9 +30,14 @@ export class EncoderTokenizer {
     private readonly options: EncoderTokenizerOptions,
     /** Highest token id + 1. */
     readonly numTokens: number,
-    /** Special tokens around one text, and around and between two. */
-    readonly numSpecial: { readonly single: number; readonly pair: number },
+    private readonly single: TokenFrame,
+    private readonly pair: TokenFrame,
   ) {}
+
+  /** Special tokens around one text, and around and between two. */
+  get numSpecial(): { readonly single: number; readonly pair: number } {
+    return { single: this.single.numSpecial, pair: this.pair.numSpecial };
+  }
 
   /** Errors: `invalid_model` that names file and field. */
   static async load(
@@ -39,12 +48,11 @@ export class EncoderTokenizer {
     const source = await readTokenizerFile(file);
     const { rust, numTokens } = openTokenizer(source);
     try {
-      const around = async (pair: string | null): Promise<number> =>
-        (await rust.encode("", pair, { addSpecialTokens: true })).getLength();
       // A text that no vocabulary has in whole: what stands for the unknown is missing now or never.
       await rust.encode("\u{1F4D6}\u0378 a", null, { addSpecialTokens: false });
-      const numSpecial = { single: await around(null), pair: await around("") };
-      return new EncoderTokenizer(rust, options, numTokens, numSpecial);
+      const single = await frameOf(rust, 1);
+      const pair = await frameOf(rust, 2);
+      return new EncoderTokenizer(rust, options, numTokens, single, pair);
     } catch (error) {
       throw badFile(file, `cannot encode: ${(error as Error).message}`, error);
     }
@@ -58,15 +66,10 @@ export class EncoderTokenizer {
     texts: readonly string[],
     { addSpecialTokens, limit }: { addSpecialTokens: boolean; limit: Limit },
   ): Promise<EncoderInput[]> {
-    const room =
-      limit === null
-        ? null
-        : limit - (addSpecialTokens ? this.numSpecial.single : 0);
+    const frame = addSpecialTokens ? this.single : this.single.bare();
+    const room = limit === null ? undefined : limit - frame.numSpecial;
     const parts = await this.parts(texts);
-    return parts.map((part) => {
-      cut(part, room);
-      return inputOf(this.rust.postProcess(part, null, addSpecialTokens));
-    });
+    return parts.map((part) => frame.around(part.subarray(0, room)));
   }
 
   /**
@@ -78,45 +81,66 @@ export class EncoderTokenizer {
     second: readonly string[],
     limit: Limit,
   ): Promise<EncoderInput[]> {
-    const room = limit === null ? null : limit - this.numSpecial.pair;
+    const room = limit === null ? null : limit - this.pair.numSpecial;
     const [a, b] = [await this.parts(first), await this.parts(second)];
-    const lengths = a.map((part) => part.getLength());
     return b.map((right, i) => {
       const at = a.length === 1 ? 0 : i;
       const left = a[at];
       if (left === undefined) throw new RangeError(`no first text ${at}`);
-      const [keep, keepRight] = longestFirst(
-        lengths[at] ?? 0,
-        right.getLength(),
-        room,
+      const [keep, keepRight] = longestFirst(left.length, right.length, room);
+      return this.pair.around(
+        left.subarray(0, keep),
+        right.subarray(0, keepRight),
       );
-      cut(right, keepRight);
-      // Cutting changes an encoding, and the first one may be needed again.
-      const whole = keep === lengths[at];
-      const head = whole ? left : this.rust.postProcess(left, null, false);
-      if (!whole) cut(head, keep);
-      return inputOf(this.rust.postProcess(head, right, true));
     });
   }
 
-  /** Without special tokens. */
-  private async parts(texts: readonly string[]): Promise<Encoding[]> {
-    const parts: Encoding[] = [];
-    for (let from = 0; from < texts.length; from += SLICE) {
-      const slice = texts.slice(from, from + SLICE).map((text) => {
+  /** Without special tokens, Int32 [tokens] each. */
+  private async parts(texts: readonly string[]): Promise<Int32Array[]> {
+    const parts: Int32Array[] = [];
+    for (let from = 0; from < texts.length;) {
+      const to = endOfSlice(texts, from);
+      const slice = texts.slice(from, to).map((text) => {
         const clean = wellFormed(text);
         return this.options.lowercase ? clean.toLowerCase() : clean;
       });
-      parts.push(
-        ...(await this.rust.encodeBatch(slice, { addSpecialTokens: false })),
-      );
+      const encodings = await this.rust.encodeBatch(slice, {
+        addSpecialTokens: false,
+      });
+      for (const encoding of encodings)
+        parts.push(Int32Array.from(encoding.getIds()));
+      from = to;
     }
     return parts;
   }
 }
 
-function cut(part: Encoding, room: number | null): void {
-  if (room !== null && part.getLength() > room) part.truncate(room, 0, "right");
+/** A few texts, or a long one. */
+function endOfSlice(texts: readonly string[], from: number): number {
+  let characters = texts[from]?.length ?? 0;
+  let to = from + 1;
+  for (; to < texts.length && to - from < SLICE; to++) {
+    characters += texts[to]?.length ?? 0;
+    if (characters > SLICE_CHARACTERS) break;
+  }
+  return to;
+}
+
+async function frameOf(rust: Tokenizer, count: 1 | 2): Promise<TokenFrame> {
+  for (const probe of PROBES) {
+    const alone = await rust.encode(probe, null, { addSpecialTokens: false });
+    if (alone.getLength() === 0) continue;
+    const whole = await rust.encode(probe, count === 1 ? null : probe, {
+      addSpecialTokens: true,
+    });
+    const ids = alone.getIds();
+    const frame = TokenFrame.of(whole, count === 1 ? [ids] : [ids, ids]);
+    if (frame !== null) return frame;
+    throw new Error(
+      `expected a post_processor that puts special tokens around ${count === 1 ? "a text" : "two texts in order"}, got other tokens for "${probe}"`,
+    );
+  }
+  throw new Error(`expected tokens for one of "${PROBES.join('", "')}"`);
 }
 
 /** How much of two texts is kept, as the "longest_first" of Hugging Face's tokenizers has it. */
@@ -134,12 +158,4 @@ export function longestFirst(
   return first <= second
     ? [kept, Math.min(second, rest)]
     : [Math.min(first, rest), kept];
-}
-
-function inputOf(encoding: Encoding): EncoderInput {
-  const typeIds = encoding.getTypeIds();
-  return {
-    ids: Int32Array.from(encoding.getIds()),
-    typeIds: typeIds.some((id) => id !== 0) ? Uint8Array.from(typeIds) : null,
-  };
 }

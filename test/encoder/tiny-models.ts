@@ -285,7 +285,7 @@ export async function tinyEncoder(
 }
 
 /** BERT's, of whole words. */
-function tokenizerJson(): object {
+export function tokenizerJson(): object {
   const special = (content: string, id: number) => ({
     id,
     content,
