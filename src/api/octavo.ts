@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { OctavoError } from "../core/errors.js";
 import { onnxFiles } from "../core/onnx-files.js";
 import { Encoder } from "../encoder/encoder.js";
+import { cpuThreads } from "../engine/cpu-threads.js";
 import { EngineClient } from "../engine/engine-client.js";
 import type { EngineInfo } from "../engine/messages.js";
 import {
@@ -252,11 +253,11 @@ async function loadEncoder(
   options: LoadOptions,
 ): Promise<ServedEncoder | null> {
   if (found === null) return null;
-  const { embeddingModelFile, threads } = options;
+  const { embeddingModelFile, threads = 0 } = options;
   const { maxNumQueuedReqs, maxNumQueuedTokens } = options;
   const encoder = await Encoder.load(found.directory, {
     ...(embeddingModelFile !== undefined && { modelFile: embeddingModelFile }),
-    ...(threads !== undefined && { threads }),
+    threads: cpuThreads(threads),
     ...(maxNumQueuedReqs !== undefined && { maxNumQueuedReqs }),
     ...(maxNumQueuedTokens !== undefined && { maxNumQueuedTokens }),
   });

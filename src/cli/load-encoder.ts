@@ -1,5 +1,6 @@
 import { OctavoError } from "../core/errors.js";
 import { onnxFiles } from "../core/onnx-files.js";
+import { cpuThreads } from "../engine/cpu-threads.js";
 import { createEncoderApp } from "../server/app.js";
 import type { ServedEncoder } from "../server/encoder/served-encoder.js";
 import { findModel } from "./find-model.js";
@@ -88,7 +89,7 @@ export async function loadEncoder(
   // Only where it is asked for: it brings its runtime.
   const { Encoder } = await import("../encoder/encoder.js");
   const encoder = await Encoder.load(directory, {
-    threads,
+    threads: cpuThreads(threads),
     maxNumQueuedReqs,
     maxNumQueuedTokens,
     ...(embeddingModelFile !== undefined && { modelFile: embeddingModelFile }),

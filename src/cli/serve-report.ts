@@ -58,7 +58,7 @@ export function encoderLine(info: EncoderInfo): string {
           info.normalize ? "normalized" : "not normalized",
           ...(info.described ? [] : ["by default: no modules.json says"]),
         ].join(", ");
-  return `  ${"Encoder".padEnd(10)} ${info.modelFile} (${how}), ${formatCount(info.maxLength)} tokens`;
+  return `  ${"Encoder".padEnd(10)} ${info.modelFile} (${how}), ${formatCount(info.maxLength)} tokens, ${info.threads} threads`;
 }
 
 /** A request that shows what a server is for. */

@@ -20,8 +20,18 @@ import {
   type JsonObject,
 } from "../text/model-files.js";
 
-/** From the vectors of the tokens to one: of the first token, of the last, their mean, or their maximum in each place. */
-export const POOLINGS = ["cls", "lasttoken", "mean", "max"] as const;
+/**
+ * From the vectors of the tokens to one: of the first token, of the last, their mean, their maximum in each place, their
+ * sum by the root of their number, or their mean weighted by their places (1, 2, ...).
+ */
+export const POOLINGS = [
+  "cls",
+  "lasttoken",
+  "mean",
+  "max",
+  "mean_sqrt_len_tokens",
+  "weightedmean",
+] as const;
 export type Pooling = (typeof POOLINGS)[number];
 
 /** Widths that a vector may be cut to: none but its own, any smaller one, or some. */
@@ -177,6 +187,8 @@ async function readPooling(file: string): Promise<Pooling | null> {
     pooling_mode_lasttoken: "lasttoken",
     pooling_mode_mean_tokens: "mean",
     pooling_mode_max_tokens: "max",
+    pooling_mode_mean_sqrt_len_tokens: "mean_sqrt_len_tokens",
+    pooling_mode_weightedmean_tokens: "weightedmean",
   };
   const named: unknown = config.pooling_mode;
   const asked =

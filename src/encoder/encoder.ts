@@ -14,7 +14,7 @@ import { EncoderTokenizer } from "./encoder-tokenizer.js";
 import type { EncoderInput, ModelInfo } from "./messages.js";
 
 export interface EncoderOptions extends Partial<QueueBounds> {
-  /** Of the runtime; 0: one per physical core. Default 0. */
+  /** Of the runtime, at least 1. Default 1. */
   threads?: number;
   /** The graph among several of the directory, as model_fp16.onnx. Default model.onnx. */
   modelFile?: string;
@@ -41,6 +41,8 @@ export interface EncoderInfo
   readonly maxLength: number;
   /** Token ids are below this. */
   readonly vocabSize: number;
+  /** Of the runtime. */
+  readonly threads: number;
 }
 
 /** Where no file says how much a model reads. */
@@ -82,7 +84,7 @@ export class Encoder {
     const tokenizer = await EncoderTokenizer.load(directory, files);
     const entry =
       options.workerUrl ?? new URL("./encoder-worker.js", import.meta.url);
-    const data = { files, threads: options.threads ?? 0 };
+    const data = { files, threads: options.threads ?? 1 };
     let encoder: Encoder | null = null;
     const start = (): EncoderThread => {
       const thread = new EncoderThread(data, entry, () =>
@@ -93,7 +95,7 @@ export class Encoder {
     const first = start();
     const model = await first.ready;
     encoder = new Encoder(
-      infoOf(files, model, tokenizer),
+      infoOf(files, model, tokenizer, data.threads),
       tokenizer,
       limitsOf(model, options),
       start,
@@ -201,6 +203,7 @@ function infoOf(
   files: EncoderFiles,
   { kind, width, pooling, fixedLength }: ModelInfo,
   tokenizer: EncoderTokenizer,
+  threads: number,
 ): EncoderInfo {
   const { directory, modelFile, normalize, described } = files;
   const { matryoshka, activation } = files;
@@ -219,6 +222,7 @@ function infoOf(
       fixedLength ?? Number.POSITIVE_INFINITY,
     ),
     vocabSize: files.vocabSize ?? tokenizer.numTokens,
+    threads,
   };
 }
 

@@ -11,7 +11,7 @@ export interface EncoderInput {
 
 export interface EncoderWorkerData {
   readonly files: EncoderFiles;
-  /** Threads of the runtime; 0: one per physical core. */
+  /** Threads of the runtime. Given 0 it would take a machine's cores, whatever a container may use of them. */
   readonly threads: number;
 }
 

@@ -20,21 +20,38 @@ export function pool(
     const out = vectors.subarray(i * width, (i + 1) * width);
     if (pooling === "cls") out.set(tokens(0, 1));
     else if (pooling === "lasttoken") out.set(tokens(length - 1, length));
-    else if (pooling === "mean") mean(tokens(0, length), out);
-    else maximum(tokens(0, length), out);
+    else if (pooling === "max") maximum(tokens(0, length), out);
+    else sum(tokens(0, length), out, WEIGHTS[pooling](length));
   });
   return vectors;
 }
 
+/** What each of `length` tokens counts, by its place from 0. */
+type Weight = (place: number) => number;
+const WEIGHTS = {
+  mean: (length: number): Weight => {
+    return () => 1 / length;
+  },
+  mean_sqrt_len_tokens: (length: number): Weight => {
+    return () => 1 / Math.sqrt(length);
+  },
+  weightedmean: (length: number): Weight => {
+    const total = (length * (length + 1)) / 2;
+    return (place) => (place + 1) / total;
+  },
+};
+
 /** @param tokens Float32 [length, out.length] */
-function mean(tokens: Float32Array, out: Float32Array): void {
+function sum(tokens: Float32Array, out: Float32Array, weight: Weight): void {
   const width = out.length;
-  const length = tokens.length / width;
-  for (let j = 0; j < width; j++) {
-    let sum = 0;
-    for (let t = j; t < tokens.length; t += width) sum += tokens[t] as number;
-    out[j] = sum / length;
+  // Float64: many small numbers.
+  const sums = new Float64Array(width);
+  for (let t = 0, place = 0; t < tokens.length; t += width, place++) {
+    const factor = weight(place);
+    for (let j = 0; j < width; j++)
+      sums[j] = (sums[j] as number) + factor * (tokens[t + j] as number);
   }
+  out.set(sums);
 }
 
 /** @param tokens Float32 [length, out.length] */

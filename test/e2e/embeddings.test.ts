@@ -50,7 +50,7 @@ describe.skipIf(!hasShared)(
       ]);
       const { url } = server;
       expect(server.stderr()).toMatch(
-        /Encoder +\S+ \(8 numbers, pooling: mean, normalized\), 32 tokens/,
+        /Encoder +\S+ \(8 numbers, pooling: mean, normalized\), 32 tokens, [1-9]\d* threads/,
       );
       const [embedding, text] = await Promise.all([
         post(`${url}/v1/embeddings`, { input: "a cat sat" }),

@@ -11,6 +11,7 @@ import { readIds } from "../prompts.js";
 import { EmbeddingSchema, type EmbeddingBody } from "./schemas.js";
 import {
   checkInputs,
+  emptyInput,
   encoderOf,
   limitOf,
   numTokensOf,
@@ -76,7 +77,8 @@ export async function embed(
   const dimensions = checkDimensions(encoder, body.dimensions ?? null);
   const inputs = await readInputs(encoder, body);
   const raw = await run(inputs);
-  const normalize = body.use_activation ?? body.normalize ?? info.normalize;
+  const normalize =
+    body.use_activation ?? body.normalize ?? body.normalized ?? info.normalize;
   return {
     vectors: raw.map((vector) => finishVector(vector, dimensions, normalize)),
     numTokens: numTokensOf(inputs),
@@ -128,6 +130,7 @@ async function readInputs(
   const given = entries.map((entry: unknown, i): string | EncoderInput => {
     if (typeof entry === "string") return entry;
     if (!Array.isArray(entry)) throw invalidField(nameOf(i), EXPECTED, entry);
+    if (entry.length === 0) throw emptyInput(nameOf(i));
     const ids = readIds(nameOf(i), entry, encoder.info.vocabSize);
     return {
       ids: limit === null ? ids : ids.slice(0, limit),

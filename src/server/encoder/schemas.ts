@@ -24,6 +24,8 @@ export const EmbeddingSchema = Type.Object({
   add_special_tokens: boolean(),
   /** vLLM's older name of use_activation. */
   normalize: boolean(),
+  /** Jina's name of it. */
+  normalized: boolean(),
 });
 export type EmbeddingBody = Static<typeof EmbeddingSchema>;
 

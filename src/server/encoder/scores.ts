@@ -26,6 +26,7 @@ const MAX_TEXTS = 2048;
 /** Texts of a body, and the field that they came in. */
 interface Side {
   readonly texts: readonly string[];
+  readonly field: string;
   readonly nameOf: (index: number) => string;
 }
 
@@ -78,9 +79,14 @@ function rerank(
   body: RerankBody,
   run: RunInputs,
 ): Promise<Scores> {
-  const query = { texts: [body.query], nameOf: () => "query" };
+  const query = {
+    texts: [body.query],
+    field: "query",
+    nameOf: () => "query",
+  };
   const documents = {
     texts: body.documents.map(documentText),
+    field: "documents",
     nameOf: (i: number) => `documents[${i}]`,
   };
   return scorePairs(encoder, body, query, documents, run);
@@ -164,7 +170,8 @@ function sidesOf(body: ScoreBody): [first: Side, second: Side] {
 function sideOf(body: ScoreBody, name: keyof ScoreBody): Side {
   const value: unknown = body[name];
   const expected = "a string or a list of strings";
-  if (typeof value === "string") return { texts: [value], nameOf: () => name };
+  if (typeof value === "string")
+    return { texts: [value], field: name, nameOf: () => name };
   if (!Array.isArray(value)) throw invalidField(name, expected, value);
   if (value.length === 0 || value.length > MAX_TEXTS)
     throw invalidField(name, `1 to ${MAX_TEXTS} texts`, value.length);
@@ -173,7 +180,7 @@ function sideOf(body: ScoreBody, name: keyof ScoreBody): Side {
     if (typeof text === "string") return text;
     throw invalidField(nameOf(i), "a string", text);
   });
-  return { texts, nameOf };
+  return { texts, field: name, nameOf };
 }
 
 /** How well texts go together: by a cross-encoder's reading of both, or by the angle between their embeddings. */
@@ -197,7 +204,8 @@ async function scorePairs(
   );
   if (!cross) return scoreAngles(encoder, first, second, limit, run);
   const inputs = await tokenizer.encodePairs(first.texts, second.texts, limit);
-  checkInputs(encoder, inputs, second.nameOf);
+  const other = ` with ${first.field} and special tokens`;
+  checkInputs(encoder, inputs, second.nameOf, other);
   const logits = await run(inputs);
   const activate = body.use_activation ?? body.activation ?? true;
   const squash = activate && info.activation === "sigmoid";

@@ -17,26 +17,32 @@ export interface ServedEncoder {
 const absent = (value: unknown): boolean =>
   value === null || value === undefined;
 
-/** Fields of the encoder's routes that would change the answer and are not built. */
+const absentOr =
+  (...allowed: readonly unknown[]) =>
+  (value: unknown): boolean =>
+    absent(value) || allowed.includes(value);
+const PREFIXES = "not built; put the model's prefixes into the texts";
+
+/** Fields of the encoder's routes, here and elsewhere, that would change the answer and are not built. */
 const UNBUILT: readonly Refusal[] = [
   ["messages", absent, "not built; use input"],
   ["chat_template", absent, "not built"],
-  [
-    "embed_dtype",
-    (value) => absent(value) || value === "float32",
-    "only float32 is built",
-  ],
-  [
-    "endianness",
-    (value) => absent(value) || value === "native" || value === "little",
-    "only little is built",
-  ],
+  ["embed_dtype", absentOr("float32"), "only float32 is built"],
+  ["embedding_type", absentOr("float"), "only float is built"],
+  ["output_dtype", absentOr("float"), "only float is built"],
+  ["endianness", absentOr("native", "little"), "only little is built"],
+  ["output_dimension", absent, "use dimensions"],
+  ["late_chunking", absentOr(false), "not built"],
   ["mm_processor_kwargs", absent, "images and audio are not built"],
   ["prompt_embeds", absent, "prompt embeddings are not built"],
-  ["truncation_side", (v) => absent(v) || v === "right", "only right is built"],
+  ["truncation_side", absentOr("right"), "only right is built"],
+  ["truncate", absentOr(false, "NONE"), "use truncate_prompt_tokens"],
   ["instruction", absent, "not built; put it into the texts"],
-  ["input_type", absent, "not built; put the model's prefixes into the texts"],
-  ["softmax", (value) => absent(value) || value === true, "use use_activation"],
+  ["input_type", absent, PREFIXES],
+  ["prompt_name", absent, PREFIXES],
+  ["task", absent, PREFIXES],
+  ["softmax", absentOr(true), "use use_activation"],
+  ["top_k", absent, "use top_n"],
   ["rank_fields", absent, "documents are texts"],
   ["max_chunks_per_doc", absent, "documents are not split"],
   ["max_tokens_per_doc", absent, "not built; use truncate_prompt_tokens"],
@@ -131,24 +137,31 @@ export function limitOf(
   );
 }
 
-/** Errors: 400 that names the input, where it is empty, too long or beyond the model's vocabulary. */
+export function emptyInput(name: string): OctavoError {
+  return new OctavoError(
+    "invalid_request",
+    `${name}: expected at least one token, got an empty input`,
+    name,
+  );
+}
+
+/**
+ * @param others what else an input has than the one that is named, for errors about lengths
+ * Errors: 400 that names the input, where it is empty, too long or beyond the model's vocabulary.
+ */
 export function checkInputs(
   { info }: Encoder,
   inputs: readonly EncoderInput[],
   nameOf: (index: number) => string,
+  others = "",
 ): void {
   inputs.forEach(({ ids }, index) => {
     const name = nameOf(index);
-    if (ids.length === 0)
-      throw new OctavoError(
-        "invalid_request",
-        `${name}: expected at least one token, got an empty input`,
-        name,
-      );
+    if (ids.length === 0) throw emptyInput(name);
     if (ids.length > info.maxLength)
       throw new OctavoError(
         "context_length_exceeded",
-        `${name}: this model takes at most ${info.maxLength} tokens, got ${ids.length}; truncate_prompt_tokens: -1 cuts what is longer`,
+        `${name}: this model takes at most ${info.maxLength} tokens, got ${ids.length}${others}; truncate_prompt_tokens: -1 cuts what is longer`,
         name,
       );
     const beyond = ids.find((id) => id < 0 || id >= info.vocabSize);

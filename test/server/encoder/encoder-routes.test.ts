@@ -110,6 +110,14 @@ describe("POST /v1/embeddings", () => {
       normalize: false,
     });
     expectClose(data[0].embedding, meanOf(hiddenOf(ids.slice(1, -1))));
+    // As Jina's clients ask for it.
+    const jina = {
+      normalized: false,
+      embedding_type: "float",
+      truncate: false,
+    };
+    const raw = await ask("/v1/embeddings", { input: text, ...jina });
+    expectClose(raw.data[0].embedding, meanOf(hiddenOf(ids)));
   });
 
   it("cuts vectors where the model allows it, and normalizes them again", async () => {
@@ -176,7 +184,11 @@ describe("POST /v1/embeddings", () => {
       [{ input: ["a", 7] }, "input[1]", /got 7/],
       [{ input: [[5, -1]] }, "input[0][1]", /a token id from 0 to/],
       [{ input: [5, 1000] }, "input[1]", /got 1000/],
-      [{ input: [[]] }, "input[0]", /at least one token/],
+      [{ input: [[]] }, "input[0]", /at least one token, got an empty input/],
+      [{ input: "a", task: "text-matching" }, "task", /prefixes/],
+      [{ input: "a", late_chunking: true }, "late_chunking", /not built/],
+      [{ input: "a", output_dimension: 4 }, "output_dimension", /dimensions/],
+      [{ input: "a", truncate: "END" }, "truncate", /truncate_prompt_tokens/],
       [{ input: "a", encoding_format: "bytes" }, "encoding_format", /base64/],
       [{ input: "a", dimensions: 0 }, "dimensions", /at least 1/],
       [
@@ -317,7 +329,12 @@ describe("POST /v1/rerank and /v1/score", () => {
       [{ query: "a", documents: [] }, "documents", /at least 1 entries/],
       [{ query: "a", documents: ["b", 7] }, "documents[1]", /got 7/],
       [{ documents: ["b"] }, "query", /required/],
-      [{ query: "a", documents: [long] }, "documents[0]", /at most 32 tokens/],
+      [
+        { query: "a", documents: [long] },
+        "documents[0]",
+        /at most 32 tokens, got 34 with query and special tokens/,
+      ],
+      [{ query: "a", documents: ["b"], top_k: 1 }, "top_k", /use top_n/],
       [{ query: "a", documents: ["b"], top_n: -1 }, "top_n", /at least 0/],
       [
         { query: "a", documents: ["b"], rank_fields: ["x"] },
