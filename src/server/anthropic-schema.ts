@@ -1,6 +1,7 @@
 /** Bodies of /v1/messages: their shape, and the fields that are refused. */
 import { Type, type Static } from "typebox";
 import {
+  anyOf,
   boolean,
   ChatSchema,
   integer,
@@ -47,12 +48,16 @@ const shared = {
     Type.Object({ role: Type.String(), content: Type.Unknown() }),
     { minItems: 1, maxItems: 65536 },
   ),
-  system: Type.Optional(Type.Unknown()),
+  system: anyOf("a text, or a list of text blocks"),
   tools: list<Fields>(Type.Object({}), { maxItems: MAX_TOOLS }),
-  tool_choice: Type.Optional(Type.Unknown()),
-  thinking: Type.Optional(Type.Unknown()),
-  output_config: Type.Optional(Type.Unknown()),
-  output_format: Type.Optional(Type.Unknown()),
+  tool_choice: anyOf(
+    'an object: {"type": "auto" | "any" | "none"}, or "tool" with its name',
+  ),
+  thinking: anyOf(
+    'an object: {"type": "enabled" with budget_tokens | "adaptive" | "disabled"}',
+  ),
+  output_config: anyOf("an object: format (a JSON schema), effort"),
+  output_format: anyOf("the older name of output_config.format"),
   chat_template_kwargs: object(),
 };
 
@@ -104,6 +109,7 @@ export const NOT_OF_MESSAGES: readonly Refusal[] = [
   ["guided_regex", absent, "not built on this route"],
   ["guided_choice", absent, "not built on this route"],
   ["guided_grammar", absent, "not built on this route"],
+  ["guided_whitespace_pattern", absent, "not built on this route"],
   ["logprobs", off, "not built on this route"],
   ["top_logprobs", unless(0), "not built on this route"],
   ["prompt_logprobs", absent, "not built on this route"],

@@ -44,12 +44,17 @@ interface Schema {
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
+  readonly enum?: readonly unknown[];
+  readonly description?: string;
 }
 
 function fields(schema: unknown): string {
   const { properties = {}, required = [] } = schema as Schema;
   const rows = Object.entries(properties).map(([name, field]) => {
-    const types = [field.type ?? "any"].flat().filter((t) => t !== "null");
+    const { enum: values, description, type = "any" } = field;
+    const types = [values ?? description ?? type]
+      .flat()
+      .filter((t) => t !== "null" && t !== null);
     const { minimum, exclusiveMinimum, maximum } = field;
     const bounds = [
       minimum !== undefined && `from ${minimum}`,

@@ -38,6 +38,10 @@ export const object = () =>
     Type.Unsafe<Record<string, unknown> | null>({ type: ["object", "null"] }),
   );
 
+/** Of several types, parsed by hand: ajv would explain badly what is wrong with it. */
+export const anyOf = (description: string) =>
+  Type.Optional(Type.Unsafe<unknown>({ description }));
+
 const tokenId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
 
 const StreamOptions = Type.Optional(
@@ -89,7 +93,7 @@ const common = {
   seed: integer({ minimum: -(2 ** 63), maximum: 2 ** 64 - 2048 }),
   max_tokens: integer({ minimum: 0, maximum: 0x7fffffff }),
   min_tokens: integer({ minimum: 0, maximum: 0x7fffffff }),
-  stop: Type.Optional(Type.Unknown()),
+  stop: anyOf("a string, or a list of up to 64"),
   stop_token_ids: list<number>(tokenId, { maxItems: 128 }),
   include_stop_str_in_output: boolean(),
   ignore_eos: boolean(),
@@ -116,19 +120,23 @@ const common = {
   // Only equal to n.
   best_of: integer({ minimum: 1, maximum: MAX_N }),
   // Parsed by hand: structured.ts.
-  response_format: Type.Optional(Type.Unknown()),
-  structured_outputs: Type.Optional(Type.Unknown()),
-  guided_json: Type.Optional(Type.Unknown()),
-  guided_regex: Type.Optional(Type.Unknown()),
-  guided_choice: Type.Optional(Type.Unknown()),
-  guided_grammar: Type.Optional(Type.Unknown()),
-  guided_json_object: Type.Optional(Type.Unknown()),
-  guided_whitespace_pattern: Type.Optional(Type.Unknown()),
+  response_format: anyOf(
+    'an object: {"type": "text" | "json_object"}, or "json_schema" with a schema',
+  ),
+  structured_outputs: anyOf(
+    "an object with one of json, regex, choice, grammar, json_object",
+  ),
+  guided_json: anyOf("a JSON schema, or its text"),
+  guided_regex: anyOf("a regular expression"),
+  guided_choice: anyOf("a list of strings"),
+  guided_grammar: anyOf("an EBNF grammar"),
+  guided_json_object: anyOf("true or false"),
+  guided_whitespace_pattern: anyOf("not built: white space is fixed"),
 };
 
 export const CompletionSchema = Type.Object({
   ...common,
-  prompt: Type.Optional(Type.Unknown()),
+  prompt: anyOf("a string, token ids, or a list of either"),
   echo: boolean(),
   logprobs: integer({ minimum: 0, maximum: MAX_LOGPROBS }),
 });
@@ -139,7 +147,7 @@ export const ChatSchema = Type.Object({
   messages: Type.Array(
     Type.Object({
       role: Type.String(),
-      content: Type.Optional(Type.Unknown()),
+      content: anyOf("a text, or a list of text parts"),
     }),
     { minItems: 1, maxItems: 65536 },
   ),
@@ -147,7 +155,9 @@ export const ChatSchema = Type.Object({
   logprobs: boolean(),
   top_logprobs: integer({ minimum: 0, maximum: MAX_LOGPROBS }),
   tools: list<Record<string, unknown>>(Type.Object({})),
-  tool_choice: Type.Optional(Type.Unknown()),
+  tool_choice: anyOf(
+    '"none", "auto", "required" or {"type": "function", "function": {"name"}}',
+  ),
   parallel_tool_calls: boolean(),
   include_reasoning: boolean(),
   thinking_token_budget: integer({ minimum: 0, maximum: 0x7fffffff }),

@@ -51,7 +51,6 @@ const UNBUILT: readonly Refusal[] = [
   ["vllm_xargs", emptyObject, "there is nothing that takes them"],
   ["media_io_kwargs", emptyObject, "images and audio are not built"],
   ["repetition_detection", absent, "not built"],
-  ["guided_whitespace_pattern", absent, "white space is fixed"],
   // As other servers call it: an output that should be held to something must not come out free.
   ["grammar", empty, "use structured_outputs.grammar"],
   ["ebnf", empty, "use structured_outputs.grammar"],

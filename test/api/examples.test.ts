@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { checkLoadOptions } from "../../src/api/load-options.js";
 import { MAIN } from "../e2e/server-process.js";
 import { denseModel, removeTemporaryFolders } from "../quantize/support.js";
 
@@ -29,6 +30,18 @@ const EXPECTED = [
   /^5 hello\n$/,
   /^invalid_request temperature\nrequest_aborted\n$/,
 ];
+
+it("docs/node-api.md names every option of load", () => {
+  let told = "";
+  try {
+    checkLoadOptions({ nothing: 1 } as object);
+  } catch (error) {
+    told = String(error);
+  }
+  const options = told.split("expected one of ")[1]?.split(", ") ?? [];
+  expect(options).toContain("speculativeConfig");
+  for (const option of options) expect(guide).toContain(`\`${option}\``);
+});
 
 describe("the programs of docs/node-api.md", () => {
   let project: string;

@@ -81,5 +81,7 @@ it("is a page that loads nothing", async () => {
   expect(headers["content-type"]).toBe("text/html; charset=utf-8");
   for (const name of Object.keys(ROUTE_DOCS)) expect(body).toContain(name);
   expect(body).toContain("max_tokens");
+  expect(body).toContain("a string, or a list of up to 64");
+  expect(body.includes("<td>any")).toBe(false);
   expect(body).not.toMatch(/<script|src=|https?:/);
 });

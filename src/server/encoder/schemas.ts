@@ -1,5 +1,5 @@
 import { Type, type Static } from "typebox";
-import { boolean, integer, string } from "../schemas.js";
+import { anyOf, boolean, integer, string } from "../schemas.js";
 
 /* Bodies of the encoder's routes, in vLLM's shapes; as in ../schemas.ts, null means "absent". */
 
@@ -14,7 +14,9 @@ const common = {
 
 export const EmbeddingSchema = Type.Object({
   ...common,
-  input: Type.Unknown(),
+  input: Type.Unknown({
+    description: "a text, token ids, or a list of either",
+  }),
   encoding_format: Type.Optional(
     Type.Unsafe<"float" | "base64" | null>({
       enum: ["float", "base64", null],
@@ -44,7 +46,7 @@ export const RerankSchema = Type.Object({
 });
 export type RerankBody = Static<typeof RerankSchema>;
 
-const texts = Type.Optional(Type.Unknown());
+const texts = anyOf("a text, or a list of them");
 export const ScoreSchema = Type.Object({
   ...scoring,
   text_1: texts,

@@ -3,7 +3,15 @@ import { Type, type Static } from "typebox";
 import { MAX_LOGPROBS } from "../../core/sampling-params.js";
 import type { GrammarSpec } from "../../grammar/spec.js";
 import { invalidField, shown, unsupportedField } from "../errors.js";
-import { boolean, integer, list, number, object, string } from "../schemas.js";
+import {
+  anyOf,
+  boolean,
+  integer,
+  list,
+  number,
+  object,
+  string,
+} from "../schemas.js";
 import {
   checkDialect,
   checkName,
@@ -23,7 +31,7 @@ const tokenId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
 
 export const ResponsesSchema = Type.Object({
   model: string(),
-  input: Type.Optional(Type.Unknown()),
+  input: anyOf("a text, or a list of items"),
   instructions: string(2 ** 24),
   previous_response_id: string(),
   store: boolean(),
@@ -42,7 +50,9 @@ export const ResponsesSchema = Type.Object({
   top_logprobs: integer({ minimum: 0, maximum: MAX_LOGPROBS }),
   include: list<string>(Type.String({ maxLength: 1024 }), { maxItems: 64 }),
   tools: list<Fields>(Type.Object({}), { maxItems: MAX_TOOLS }),
-  tool_choice: Type.Optional(Type.Unknown()),
+  tool_choice: anyOf(
+    '"none", "auto", "required" or {"type": "function", "name"}',
+  ),
   parallel_tool_calls: boolean(),
   max_tool_calls: integer({ minimum: 1, maximum: 0x7fffffff }),
   text: object(),
@@ -60,7 +70,7 @@ export const ResponsesSchema = Type.Object({
   min_p: number({ minimum: 0, maximum: 1 }),
   repetition_penalty: number({ exclusiveMinimum: 0, maximum: 100 }),
   seed: integer({ minimum: -(2 ** 63), maximum: 2 ** 64 - 2048 }),
-  stop: Type.Optional(Type.Unknown()),
+  stop: anyOf("a string, or a list of up to 64"),
   stop_token_ids: list<number>(tokenId, { maxItems: 128 }),
   include_stop_str_in_output: boolean(),
   skip_special_tokens: boolean(),
