@@ -6,10 +6,12 @@ import { NO_MEMORY } from "./addon.js";
 import type { RunnerMemory } from "./addon.js";
 import { NO_FAULTS } from "./fault-plan.js";
 import type { FaultPlan } from "./fault-plan.js";
+import { mix } from "./mix.js";
 import { packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import { createPlainArena } from "./plain-arena.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
+import { slotOf } from "./step-arena.js";
 import type { StepArena } from "./step-arena.js";
 
 export interface FakeRunnerOptions extends RunnerLimits {
@@ -139,7 +141,7 @@ export class FakeRunner implements ModelRunner {
   }
 
   private arena(launch: number): StepArena {
-    return launch % 2 === 0 ? this.arenas[0] : this.arenas[1];
+    return this.arenas[slotOf(launch)];
   }
 
   /** In order, as far as masks allow: the rows of a launch need the tokens sampled by the one before. */
@@ -202,7 +204,7 @@ export class FakeRunner implements ModelRunner {
         position === 0 ? 0 : this.read(arena, i, position - 1, this.stateOf);
       const token = this.inputToken(arena.inputIds[row] as number);
       this.tokenOf[slot] = token;
-      this.stateOf[slot] = nextState(before, token);
+      this.stateOf[slot] = mix(before, token);
       this.writtenBy[slot] = this.numComputed;
     }
   }
@@ -270,8 +272,8 @@ export class FakeRunner implements ModelRunner {
     let hash = 0;
     const from = Math.max(0, position - this.slidingWindow + 1);
     for (let p = from; p <= position; p++) {
-      hash = nextState(hash, this.read(arena, i, p, this.tokenOf));
-      hash = nextState(hash, this.read(arena, i, p, this.stateOf));
+      hash = mix(hash, this.read(arena, i, p, this.tokenOf));
+      hash = mix(hash, this.read(arena, i, p, this.stateOf));
     }
     return hash;
   }
@@ -315,8 +317,8 @@ export function fakeToken(
   const from = slidingWindow === null ? 0 : Math.max(0, length - slidingWindow);
   for (let p = 0; p < length; p++) {
     const token = tokens[p] as number;
-    state = nextState(state, token);
-    if (p >= from) seen = nextState(nextState(seen, token), state);
+    state = mix(state, token);
+    if (p >= from) seen = mix(mix(seen, token), state);
   }
   const token = chooseToken(seen, seedLo | 0, seedHi | 0, vocabSize, mask);
   return { token, seen };
@@ -324,7 +326,7 @@ export function fakeToken(
 
 /** The log-probability of `token` where the fake model sees `seen`: a float32 below 0 without a meaning. */
 export function fakeLogprob(seen: number, token: number): number {
-  return Math.fround(-((nextState(seen, token) >>> 8) % 10_000) / 1000);
+  return Math.fround(-((mix(seen, token) >>> 8) % 10_000) / 1000);
 }
 
 function chooseToken(
@@ -334,7 +336,7 @@ function chooseToken(
   vocabSize: number,
   mask: Uint32Array | null,
 ): number {
-  const drawn = nextState(nextState(seen, seedLo), seedHi) >>> 7;
+  const drawn = mix(mix(seen, seedLo), seedHi) >>> 7;
   if (!mask) return drawn % vocabSize;
   const allowed: number[] = [];
   for (let id = 0; id < vocabSize; id++)
@@ -350,11 +352,4 @@ function maskOf(
   const row = maskRow[r] as number;
   const words = Math.ceil(vocabSize / 32);
   return row < 0 ? null : masks.subarray(row * words, (row + 1) * words);
-}
-
-function nextState(state: number, value: number): number {
-  let hash = Math.imul(state ^ value, 0x9e3779b1) + 0x7f4a7c15;
-  hash ^= hash >>> 15;
-  hash = Math.imul(hash, 0x85ebca6b);
-  return (hash ^ (hash >>> 13)) | 0;
 }

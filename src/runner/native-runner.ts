@@ -12,10 +12,8 @@ import type {
   RunnerSeconds,
   StepOutput,
 } from "./runner.js";
-import { Timing, viewArena } from "./step-arena.js";
+import { slotOf, Timing, viewArena } from "./step-arena.js";
 import type { StepArena } from "./step-arena.js";
-
-type Slot = 0 | 1;
 
 const ERROR_CODES: Record<string, ErrorCode> = {
   ERR_OCTAVO_STATE: "internal_error",
@@ -174,7 +172,7 @@ export class NativeRunner implements ModelRunner {
     this.handle.close();
   }
 
-  private sendHistories(slot: Slot, batch: ScheduledBatch): void {
+  private sendHistories(slot: 0 | 1, batch: ScheduledBatch): void {
     for (let i = 0; i < batch.numSeqs; i++) {
       const sequence = batch.sequence(i);
       const start = batch.start[i] as number;
@@ -186,10 +184,6 @@ export class NativeRunner implements ModelRunner {
         );
     }
   }
-}
-
-function slotOf(launch: number): Slot {
-  return (launch & 1) as Slot;
 }
 
 function computeSeconds(timings: Float64Array): number {

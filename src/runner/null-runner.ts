@@ -4,10 +4,12 @@ import { MAX_LOGPROBS } from "../core/sampling-params.js";
 import { NO_MEMORY } from "./addon.js";
 import { NO_FAULTS } from "./fault-plan.js";
 import type { FaultPlan } from "./fault-plan.js";
+import { mix } from "./mix.js";
 import { packBatch, setMask } from "./pack.js";
 import type { PackSizes } from "./pack.js";
 import { createPlainArena } from "./plain-arena.js";
 import type { ModelRunner, RunnerLimits, StepOutput } from "./runner.js";
+import { slotOf } from "./step-arena.js";
 import type { StepArena } from "./step-arena.js";
 
 /**
@@ -120,10 +122,6 @@ export class NullRunner implements ModelRunner {
   }
 }
 
-function slotOf(launch: number): 0 | 1 {
-  return launch % 2 === 0 ? 0 : 1;
-}
-
 /** The first id from `id` on, around the end of the vocabulary, that the row's mask allows; `id` where it allows none. */
 function nextAllowed(
   { maskRow, masks }: StepArena,
@@ -140,12 +138,4 @@ function nextAllowed(
       return next;
   }
   return id;
-}
-
-/** One round of a 32-bit multiply-xor hash. */
-function mix(state: number, value: number): number {
-  let hash = Math.imul(state ^ value, 0x9e3779b1) + 0x7f4a7c15;
-  hash ^= hash >>> 15;
-  hash = Math.imul(hash, 0x85ebca6b);
-  return hash ^ (hash >>> 13);
 }

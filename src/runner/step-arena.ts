@@ -66,6 +66,11 @@ export interface StepArena {
   logits?: Float32Array;
 }
 
+/** Launches use the two arenas in turn: 0 1 0 1 ... */
+export function slotOf(launch: number): 0 | 1 {
+  return (launch & 1) as 0 | 1;
+}
+
 /** Index into StepArena.timings, microseconds. A replayed graph is all `forward`: head, and sampling where it is in the graph, are 0. */
 export const Timing = {
   copyIn: 0,

@@ -32,9 +32,10 @@ const MAX_RUNNER_FAILURES = 2;
  *
  * Running sequences come first, in order of rank (priority, then arrival), with a token of the budget kept for each
  * that decodes; then waiting ones in the same order. Without chunked prefill a waiting sequence is admitted only when
- * the budget has all that it wants. Without a free block the last in rank is preempted: it drops its
- * blocks, keeps its tokens and is recomputed. A sequence alone always fits (see the constructor), so the first in rank
- * always gets on.
+ * the budget has all that it wants.
+ *
+ * Without a free block the last in rank is preempted: it drops its blocks, keeps its tokens and is recomputed. A
+ * sequence alone always fits (see the constructor), so the first in rank always gets on.
  */
 export class Scheduler {
   readonly kv: KVCacheManager;
