@@ -21,7 +21,11 @@ export function chosenSettings(): Record<string, unknown> {
     // A browser hides a text that is no number behind an empty value.
     if (input.validity.badInput)
       throw mistake(`${label}: expected a number`, input);
-    if (input.value !== "") chosen[field] = input.valueAsNumber;
+    const value = input.valueAsNumber;
+    // JSON.stringify would send another one.
+    if (Math.abs(value) > Number.MAX_SAFE_INTEGER)
+      throw mistake(`${label}: expected at most 2^53 - 1`, input);
+    if (input.value !== "") chosen[field] = value;
   }
   if (tools.value.trim() !== "") chosen["tools"] = parsedTools();
   return chosen;

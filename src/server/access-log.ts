@@ -9,7 +9,7 @@ import { originOf, type Sender } from "./origin.js";
 import type { RequestRecord } from "./request-registry.js";
 import { rounded, summaryOf } from "./timing.js";
 
-/** What asks all the time: told of at debug level only. */
+/** What asks all the time, or many times for one page: told of at debug level only. */
 const PROBES: readonly string[] = [
   "/health",
   "/live",
@@ -17,6 +17,7 @@ const PROBES: readonly string[] = [
   "/ping",
   "/load",
   "/metrics",
+  "/page/:file",
 ];
 
 /** nginx's status of a request whose client has gone before the answer was complete. */

@@ -80,13 +80,13 @@ describe.skipIf(!hasChromium)(
 
     async function start(script: Script, options: Options = {}) {
       const engine = new PausingEngine(script);
-      const { app } = await serve(engine, {
+      const { app, post } = await serve(engine, {
         info: { maxModelLen: 4096 },
         ...options,
       });
       const url = await app.listen({ port: 0, host: "127.0.0.1" });
       await open(`${url}/`);
-      return { engine, app, url };
+      return { engine, app, post, url };
     }
 
     async function say(text: string): Promise<void> {
@@ -147,6 +147,27 @@ describe.skipIf(!hasChromium)(
       await page.getByRole("button", { name: "What is Octavo?" }).click();
       await answer("done").waitFor();
       expect(prompts(engine)[3]).toBe("[user]What is Octavo?[assistant]");
+    });
+
+    it("says when the server is not ready, and when it is again", async () => {
+      const { engine, post } = await start(says("x"));
+      await page.setViewportSize({ width: 390, height: 844 });
+      const ask = async (): Promise<string | null> => {
+        await page.evaluate(() =>
+          document.dispatchEvent(new Event("visibilitychange")),
+        );
+        return page.textContent("#state");
+      };
+      expected = /status of 503/;
+      engine.restarting = true;
+      await post("/v1/completions", { prompt: "a" });
+      await expect.poll(ask).toBe("the device is being restarted");
+      expect(
+        await page.evaluate(() => document.documentElement.scrollWidth),
+      ).toBeLessThanOrEqual(390);
+      engine.restarting = false;
+      await post("/v1/completions", { prompt: "a" });
+      await expect.poll(ask).toBe("ready");
     });
 
     it("sends the settings that are filled in, and no others", async () => {
@@ -212,6 +233,12 @@ describe.skipIf(!hasChromium)(
       expect(details).toBe("400, invalid_value, temperature");
       expect(await page.textContent("#announcer")).toBe(message);
       await page.getByLabel("Temperature").fill("");
+      await page.getByLabel("Seed").fill("9007199254740993");
+      await page.getByRole("button", { name: "Try again" }).click();
+      await expect
+        .poll(() => error.first().textContent())
+        .toBe("Seed: expected at most 2^53 - 1");
+      await page.getByLabel("Seed").fill("");
       await page.getByLabel("Tools").fill("[1,");
       await page.getByRole("button", { name: "Try again" }).click();
       await expect
@@ -528,7 +555,7 @@ describe.skipIf(!hasChromium)(
         ["dark", true],
       ] as const) {
         await page.emulateMedia({ colorScheme: scheme });
-        for (const width of [1280, 700, 390]) {
+        for (const width of [1280, 700, 390, 320]) {
           await page.setViewportSize({ width, height: 844 });
           for (const view of width > 960 ? [null] : ["Live", "Chat"]) {
             if (view !== null)

@@ -122,8 +122,12 @@ describe("the access log", () => {
       logLevel: "debug",
       logStream: log,
     });
-    await app.inject("/metrics");
-    expect(log.lines()[0]).toMatchObject({ route: "/metrics", level: 20 });
+    for (const url of ["/metrics", "/page/main.js", "/"]) await app.inject(url);
+    expect(log.lines()).toMatchObject([
+      { route: "/metrics", level: 20 },
+      { route: "/page/:file", level: 20 },
+      { route: "/", level: 30 },
+    ]);
   });
 });
 

@@ -153,11 +153,15 @@ figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap
   header, .toolbar { padding-inline: 0.8rem; gap: 0.4rem 0.5rem; }
   header a, h1 small, #keys { display: none; }
   #messages, #composer, #figures { padding-inline: 0.8rem; }
-  .state { font-size: 0; } .state::before { margin: 0; width: 10px; height: 10px; }
+  .state { white-space: normal; line-height: 1.2; }
+  .state[data-state="ready"] { font-size: 0; } .state[data-state="ready"]::before { margin: 0; width: 10px; height: 10px; }
 }
 @media (prefers-reduced-motion: no-preference) {
   .assistant[data-state="streaming"] .text > p:last-child::after { animation: blink 1s steps(2) infinite; }
   .bar span { transition: width 0.3s; }
+}
+@media (forced-colors: active) {
+  .bar, .key::before, .state::before, #live svg { forced-color-adjust: none; }
 }
 @keyframes blink { 50% { opacity: 0; } }
 `;
