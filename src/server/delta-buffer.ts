@@ -22,6 +22,13 @@ export class DeltaBuffer {
     this.held.set(index, due ? null : whole);
     return due ? whole : null;
   }
+
+  /** What waits, when nothing more comes; null: nothing does. */
+  take(index: number): Delta | null {
+    const held = this.held.get(index) ?? null;
+    this.held.set(index, null);
+    return held;
+  }
 }
 
 /** Into the first of the two, which nobody else has. */

@@ -68,9 +68,8 @@ export class ResponseBuilder {
 
   push(delta: Delta, tokens: Tokens): void {
     if (this.turn.numTop !== null) this.logprobs.push(...delta.logprobs);
-    const events = this.parser.push(delta.text);
-    if (delta.finishReason !== null) events.push(...this.parser.end());
-    for (const event of events) this.tellTurn(event);
+    this.tellTurn(this.parser.push(delta.text));
+    if (delta.finishReason !== null) this.tellTurn(this.parser.end());
     // Whatever comes before the first text or call belongs to the reasoning, if there is some.
     if (this.open?.type === "reasoning")
       this.reasoningTokens = tokens.completionTokens;
@@ -83,10 +82,12 @@ export class ResponseBuilder {
 
   fail(error: OctavoError, tokens: Tokens): void {
     this.response.error = failureOf(error);
+    this.tellTurn(this.parser.end());
     this.end("failed", tokens);
   }
 
   cancel(tokens: Tokens): void {
+    this.tellTurn(this.parser.end());
     this.end("cancelled", tokens);
   }
 
@@ -127,7 +128,11 @@ export class ResponseBuilder {
     this.emit({ type, sequence_number: this.sequence++, ...fields });
   }
 
-  private tellTurn(event: TurnEvent): void {
+  private tellTurn(events: readonly TurnEvent[]): void {
+    for (const event of events) this.tellPiece(event);
+  }
+
+  private tellPiece(event: TurnEvent): void {
     switch (event.type) {
       case "reasoning":
         return this.reasoning(event.text);

@@ -20,6 +20,7 @@ export class ResponseRun {
   readonly generation: Generation;
   private readonly builder: ResponseBuilder;
   private readonly stored: StoredResponse;
+  private readonly interval: DeltaBuffer | null;
   private ended = false;
 
   /**
@@ -35,15 +36,15 @@ export class ResponseRun {
     const { response, input, history, historySize, key } = turn;
     this.builder = new ResponseBuilder(turn, (event) => reader.event(event));
     const { streamInterval } = context;
-    const interval =
-      streamInterval > 1 ? new DeltaBuffer(streamInterval) : null;
+    this.interval = streamInterval > 1 ? new DeltaBuffer(streamInterval) : null;
     this.generation = new Generation(context, turn.specs, {
       onDelta: (index, delta) => {
-        const due = interval === null ? delta : interval.add(index, delta);
+        const due = this.interval ? this.interval.add(index, delta) : delta;
         if (due !== null) this.builder.push(due, this.generation);
       },
       onEnd: () => this.end(null),
       onFailure: (error) => {
+        this.tellRest();
         if (this.underWay) this.builder.fail(error, this.generation);
         this.end(error);
       },
@@ -82,8 +83,15 @@ export class ResponseRun {
   cancel(): void {
     if (!this.underWay) return;
     this.generation.abort();
+    this.tellRest();
     this.builder.cancel(this.generation);
     this.end(null);
+  }
+
+  /** What came and has not been told. */
+  private tellRest(): void {
+    const rest = this.interval?.take(0) ?? null;
+    if (rest !== null) this.builder.push(rest, this.generation);
   }
 
   private end(error: OctavoError | null): void {
