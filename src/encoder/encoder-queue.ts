@@ -12,8 +12,8 @@ export interface QueueBounds {
 interface Job {
   readonly results: (Float32Array | null)[];
   numLeft: number;
-  /** Nothing of it has been computed. */
-  queued: boolean;
+  /** Inputs that a batch has had. */
+  numTaken: number;
   /** Told of its end, or given up. */
   ended: boolean;
   readonly resolve: (results: Float32Array[]) => void;
@@ -35,11 +35,13 @@ export interface Taken {
 /** Inputs among which a batch is chosen: enough to find some of a length, few enough to sort each time. */
 const WINDOW = 512;
 
-/** Requests in the order in which they came. Their inputs are computed in batches across requests. */
+/** Requests, computed in turns. Their inputs are computed in batches across requests. */
 export class EncoderQueue {
   private readonly jobs = new Set<Job>();
   private waiting: Entry[] = [];
   private waitingTokens = 0;
+  /** How the last batch was chosen. */
+  private oldestFirst = false;
 
   constructor(private readonly bounds: QueueBounds) {}
 
@@ -66,7 +68,7 @@ export class EncoderQueue {
       const job: Job = {
         results: inputs.map(() => null),
         numLeft: inputs.length,
-        queued: true,
+        numTaken: 0,
         ended: false,
         resolve,
         reject,
@@ -86,10 +88,13 @@ export class EncoderQueue {
   /** Takes the next batch off the queue; null where nothing waits. */
   take(limits: BatchLimits): Taken | null {
     if (this.waiting.length === 0) return null;
-    const lengths = this.waiting
-      .slice(0, WINDOW)
-      .map(({ input }) => input.ids.length);
-    const chosen = new Set(chooseBatch(lengths, limits));
+    const places = this.window();
+    const lengths = places.map(
+      (place) => this.waiting[place]?.input.ids.length ?? 0,
+    );
+    const chosen = new Set(
+      chooseBatch(lengths, limits).map((i) => places[i] ?? -1),
+    );
     const entries: Entry[] = [];
     const rest: Entry[] = [];
     this.waiting.forEach((entry, place) =>
@@ -97,10 +102,32 @@ export class EncoderQueue {
     );
     this.waiting = rest;
     for (const { job, input } of entries) {
-      job.queued = false;
+      job.numTaken++;
       this.waitingTokens -= input.ids.length;
     }
     return { batch: pack(entries), entries };
+  }
+
+  /**
+   * The places in `waiting` of the inputs among which a batch is chosen, first the one that it is chosen around: in turns
+   * the oldest, and the oldest of the request that has had least. So nothing waits for ever, and one text does not wait
+   * for the thousands of another request.
+   */
+  private window(): number[] {
+    this.oldestFirst = !this.oldestFirst;
+    let first = 0;
+    if (!this.oldestFirst) {
+      let least = Number.POSITIVE_INFINITY;
+      this.waiting.forEach(({ job }, place) => {
+        if (job.numTaken >= least) return;
+        least = job.numTaken;
+        first = place;
+      });
+    }
+    const places = [first];
+    for (let i = 0; i < this.waiting.length && places.length < WINDOW; i++)
+      if (i !== first) places.push(i);
+    return places;
   }
 
   /** @param vectors Float32 [inputs of the batch, width] */
@@ -140,7 +167,7 @@ export class EncoderQueue {
   private check(tokens: number): void {
     const { maxNumQueuedReqs, maxNumQueuedTokens } = this.bounds;
     let queued = 0;
-    for (const job of this.jobs) if (job.queued) queued++;
+    for (const job of this.jobs) if (job.numTaken === 0) queued++;
     if (maxNumQueuedReqs > 0 && queued >= maxNumQueuedReqs)
       throw new OctavoError(
         "queue_full",

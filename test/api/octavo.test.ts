@@ -129,8 +129,20 @@ describe("a model in a Node program", () => {
   });
 
   it("embeds texts and token ids by the model beside it", async () => {
-    const embeddingModel = tinyDirectory({ files: MEAN_MODULES });
-    const octavo = await load({ embeddingModel });
+    const embeddingModel = tinyDirectory({
+      files: MEAN_MODULES,
+      modelFile: "model_fp16.onnx",
+    });
+    const embeddingModelFile = "model_fp16.onnx";
+    for (const options of [
+      { embeddingModel, embeddingModelFile: "model_fp16" },
+      { embeddingModelFile },
+    ])
+      await expect(load(options)).rejects.toMatchObject({
+        code: "invalid_config",
+        param: "embeddingModelFile",
+      });
+    const octavo = await load({ embeddingModel, embeddingModelFile });
     const text = "a cat sat";
     const { embeddings, usage } = await octavo.embed([
       text,

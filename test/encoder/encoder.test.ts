@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import { chooseBatch } from "../../src/encoder/batching.js";
 import { Encoder } from "../../src/encoder/encoder.js";
+import { EncoderQueue } from "../../src/encoder/encoder-queue.js";
 import { longestFirst } from "../../src/encoder/encoder-tokenizer.js";
 import { widen } from "../../src/encoder/half.js";
 import type { EncoderInput } from "../../src/encoder/messages.js";
@@ -374,6 +375,47 @@ describe("requests", () => {
     });
     const [vector = []] = await encoder.run([input(idsOf("dog"))]);
     expectClose(vector, meanOf(hiddenOf(idsOf("dog"))));
+  });
+});
+
+describe("EncoderQueue", () => {
+  it("takes requests in turns, and keeps none waiting for ever", async () => {
+    const queue = new EncoderQueue({
+      maxNumQueuedReqs: 0,
+      maxNumQueuedTokens: 0,
+    });
+    const limits = {
+      maxTokens: 400,
+      maxInputs: 2,
+      equalLengths: false,
+      fixedLength: null,
+    };
+    const take = (): number[] => {
+      const taken = queue.take(limits);
+      if (taken === null) return [];
+      const numbers = new Float32Array(taken.batch.lengths);
+      queue.deliver(taken, numbers, 1);
+      return [...numbers];
+    };
+    const long = queue.add(Array<EncoderInput>(600).fill(input(Array(200))));
+    let done = false;
+    void long.then(() => (done = true));
+    take();
+    // What comes one after the other never holds up more than every second batch.
+    for (let i = 0; i < 20; i++) {
+      const short = queue.add([input([1])]);
+      const batches = [take(), take()];
+      expect(batches).toContainEqual([1]);
+      expect(batches).toContainEqual([200, 200]);
+      expect(await short).toHaveLength(1);
+    }
+    expect(done).toBe(false);
+    // Of two that are alike, both go on.
+    const other = queue.add(Array<EncoderInput>(4).fill(input(Array(200))));
+    for (let i = 0; i < 8; i++) take();
+    expect(await other).toHaveLength(4);
+    while (queue.numWaiting > 0) take();
+    expect(await long).toHaveLength(600);
   });
 });
 
