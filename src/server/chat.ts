@@ -12,7 +12,7 @@ import { checkNotEmpty } from "./prompts.js";
 import type { Room } from "./sampling.js";
 import { ChatSchema, type ChatBody } from "./schemas.js";
 import { structuredSpec } from "./structured.js";
-import { checkToolUse } from "./tools.js";
+import { checkToolUse, isFields, offered } from "./tools.js";
 import { TurnPlan } from "./turn-plan.js";
 import {
   NOT_OF_CHATS,
@@ -59,7 +59,13 @@ export async function prepareChat(
   const turns = context.templates.of(body.chat_template);
   const toolUse = checkToolUse(body, turns.dialect);
   const messages = checkMessages(body.messages);
-  const text = renderPrompt(turns.chatTemplate, messages, body);
+  const tools = offered(body.tools, toolUse, ({ function: fn }) =>
+    isFields(fn) ? fn["name"] : null,
+  );
+  const text = renderPrompt(turns.chatTemplate, messages, {
+    ...body,
+    tools: body.tools == null ? null : tools,
+  });
   const plan = await TurnPlan.make({ ...turns, tokenizer }, text, {
     toolUse,
     response: structuredSpec(body),

@@ -25,6 +25,7 @@ export type ToolChoice =
 
 /** What a request says about tools, checked. */
 export interface ToolUse {
+  /** Those that may be called: the model is told of no others. */
   readonly tools: readonly Tool[];
   /** "none" where there are no tools. */
   readonly choice: ToolChoice;
@@ -46,9 +47,72 @@ export function checkToolUse(
     throw invalidField("tools", `at most ${MAX_TOOLS} tools`, list.length);
   const tools = list.map((tool, i) => checkTool(tool, `tools[${i}]`));
   checkUnique(tools, (i) => `tools[${i}].function.name`);
-  const choice = checkChoice(body.tool_choice, tools);
+  const allowed = checkAllowed(body.tool_choice, tools);
+  const choice = allowed?.choice ?? checkChoice(body.tool_choice, tools);
   if (choice !== "none") checkDialect(dialect);
-  return { tools, choice, parallel: body.parallel_tool_calls ?? true };
+  return {
+    tools: allowed?.tools ?? tools,
+    choice,
+    parallel: body.parallel_tool_calls ?? true,
+  };
+}
+
+/** {"type":"allowed_tools","allowed_tools":{"mode":...,"tools":[{"type":"function","function":{"name":...}}]}} */
+function checkAllowed(
+  choice: unknown,
+  tools: readonly Tool[],
+): AllowedTools | null {
+  if (!isFields(choice) || choice["type"] !== "allowed_tools") return null;
+  const param = "tool_choice.allowed_tools";
+  const allowed = choice["allowed_tools"];
+  if (!isFields(allowed)) throw invalidField(param, "an object", allowed);
+  return allowedTools(allowed, param, tools, "function.name", nameOf);
+}
+
+export interface AllowedTools {
+  readonly choice: "auto" | "required";
+  readonly tools: readonly Tool[];
+}
+
+/**
+ * What OpenAI's `allowed_tools` leaves of the tools, and whether one of them must be called. Errors: 400 that names the
+ * path below `param`.
+ * @param nameOf the name of an entry of its list, found at `path` there; null: it is no entry
+ */
+export function allowedTools(
+  allowed: Fields,
+  param: string,
+  tools: readonly Tool[],
+  path: string,
+  nameOf: (entry: Fields) => string | null,
+): AllowedTools {
+  const { mode, tools: list } = allowed;
+  if (mode !== "auto" && mode !== "required")
+    throw invalidField(`${param}.mode`, "auto or required", mode);
+  if (!Array.isArray(list) || list.length === 0)
+    throw invalidField(`${param}.tools`, "a list of at least one tool", list);
+  const names = new Set<string>();
+  list.forEach((entry: unknown, i) => {
+    const name = isFields(entry) ? nameOf(entry) : null;
+    if (name === null || !tools.some((tool) => tool.name === name))
+      throw invalidField(
+        `${param}.tools[${i}].${path}`,
+        `one of ${tools.map((tool) => tool.name).join(", ")}`,
+        name ?? entry,
+      );
+    names.add(name);
+  });
+  return { choice: mode, tools: tools.filter(({ name }) => names.has(name)) };
+}
+
+/** Of a request's list of tools, those that the model is told of. */
+export function offered<T>(
+  list: readonly T[] | null | undefined,
+  { tools }: ToolUse,
+  nameOf: (entry: T) => unknown,
+): T[] {
+  const names = new Set<unknown>(tools.map(({ name }) => name));
+  return (list ?? []).filter((entry) => names.has(nameOf(entry)));
 }
 
 function checkTool(tool: unknown, param: string): Tool {
@@ -128,7 +192,7 @@ function checkChoice(choice: unknown, tools: readonly Tool[]): ToolChoice {
   if (choice !== "auto" && choice !== "required" && named === null)
     throw invalidField(
       "tool_choice",
-      'none, auto, required or {"type":"function","function":{"name":...}}',
+      'none, auto, required, {"type":"function","function":{"name":...}} or {"type":"allowed_tools","allowed_tools":...}',
       choice,
     );
   if (tools.length === 0)

@@ -186,6 +186,25 @@ describe("tools on /v1/chat/completions", () => {
     expect(assemble(sseEvents(stream.body)).calls).toHaveLength(1);
   });
 
+  it("tells the model of no other tools than those that are allowed", async () => {
+    const engine = new ScriptedEngine(calls);
+    const { post } = await serve(engine, {
+      template: TOOL_TEMPLATE,
+      info: { maxModelLen: 4096 },
+    });
+    const allowed_tools = {
+      mode: "auto",
+      tools: [{ type: "function", function: { name: "get_weather" } }],
+    };
+    const tool_choice = { type: "allowed_tools", allowed_tools };
+    const response = await post(URL, { messages, tools, tool_choice });
+    expect(response.statusCode, response.body).toBe(200);
+    const ids = engine.requests[0]?.promptTokenIds ?? [];
+    const prompt = Buffer.from(ids).toString();
+    expect(prompt).toContain("Weather now");
+    expect(prompt).not.toContain("net.ping");
+  });
+
   it("does not look for calls with tool_choice none, but shows the tools", async () => {
     const engine = new ScriptedEngine(says(`<tool_call>\n${PARIS}`));
     const { post } = await serve(engine, {
@@ -317,6 +336,30 @@ describe("tools on /v1/chat/completions", () => {
         tool_choice: { type: "function", function: { name: "other" } },
       },
       "tool_choice.function.name",
+      /get_weather, net\.ping/,
+    ],
+    [
+      "no way to allow tools",
+      {
+        tools,
+        tool_choice: { type: "allowed_tools", allowed_tools: { tools: [] } },
+      },
+      "tool_choice.allowed_tools.mode",
+      /auto or required/,
+    ],
+    [
+      "an allowed tool that there is not",
+      {
+        tools,
+        tool_choice: {
+          type: "allowed_tools",
+          allowed_tools: {
+            mode: "auto",
+            tools: [{ type: "function", function: { name: "other" } }],
+          },
+        },
+      },
+      "tool_choice.allowed_tools.tools[0].function.name",
       /get_weather, net\.ping/,
     ],
     [

@@ -13,6 +13,7 @@ import {
   string,
 } from "../schemas.js";
 import {
+  allowedTools,
   checkDialect,
   checkName,
   checkParameters,
@@ -250,9 +251,18 @@ export function readTools(body: ResponsesBody, dialect: Dialect): ToolUse {
     readTool(tool, `tools[${i}]`),
   );
   checkUnique(tools, (i) => `tools[${i}].name`);
-  const choice = readChoice(body.tool_choice, tools);
+  const asked = body.tool_choice;
+  const allowed =
+    isFields(asked) && asked["type"] === "allowed_tools"
+      ? allowedTools(asked, "tool_choice", tools, "name", nameOf)
+      : null;
+  const choice = allowed?.choice ?? readChoice(asked, tools);
   if (choice !== "none") checkDialect(dialect);
-  return { tools, choice, parallel: body.parallel_tool_calls ?? true };
+  return {
+    tools: allowed?.tools ?? tools,
+    choice,
+    parallel: body.parallel_tool_calls ?? true,
+  };
 }
 
 function readTool(tool: Fields, param: string): Tool {
@@ -277,26 +287,24 @@ function readTool(tool: Fields, param: string): Tool {
   };
 }
 
+function nameOf({ type, name }: Fields): string | null {
+  return type === "function" && typeof name === "string" ? name : null;
+}
+
 function readChoice(choice: unknown, tools: readonly Tool[]): ToolChoice {
   if (choice == null) return tools.length > 0 ? "auto" : "none";
   if (choice === "none" || (choice === "auto" && tools.length === 0))
     return "none";
-  if (isFields(choice) && choice["type"] === "allowed_tools")
-    throw unsupportedField(
-      "tool_choice.type",
-      "allowed_tools is not built; send only the tools that are allowed",
-    );
-  const name =
-    isFields(choice) && choice["type"] === "function" ? choice["name"] : null;
-  if (choice !== "auto" && choice !== "required" && typeof name !== "string")
+  const name = isFields(choice) ? nameOf(choice) : null;
+  if (choice !== "auto" && choice !== "required" && name === null)
     throw invalidField(
       "tool_choice",
-      'none, auto, required or {"type":"function","name":...}',
+      'none, auto, required, {"type":"function","name":...} or {"type":"allowed_tools",...}',
       choice,
     );
   if (tools.length === 0)
     throw invalidField("tool_choice", "none or auto without tools", choice);
-  if (typeof name !== "string") return choice as "auto" | "required";
+  if (name === null) return choice as "auto" | "required";
   if (!tools.some((tool) => tool.name === name))
     throw invalidField(
       "tool_choice.name",

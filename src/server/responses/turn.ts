@@ -10,7 +10,7 @@ import { checkModel, prepareSpecs } from "../prepare.js";
 import { checkNotEmpty } from "../prompts.js";
 import { stopStrings } from "../sampling.js";
 import type { CommonBody } from "../schemas.js";
-import type { ToolUse } from "../tools.js";
+import { offered, type ToolUse } from "../tools.js";
 import { TurnPlan } from "../turn-plan.js";
 import { checkCallIds, readInput, toMessages } from "./items.js";
 import {
@@ -208,7 +208,8 @@ function promptEncoder(
   const effort = readEffort(body);
   const response = readTextFormat(body);
   const { thinking_token_budget: budget } = body;
-  const tools = body.tools?.length ? body.tools.map(chatTool) : null;
+  const offers = offered(body.tools, toolUse, ({ name }) => name);
+  const tools = offers.length > 0 ? offers.map(chatTool) : null;
   return async (messages: readonly ChatMessage[]) => {
     const text = renderPrompt(context.chatTemplate, messages, {
       tools,

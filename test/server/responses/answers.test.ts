@@ -72,6 +72,21 @@ describe("POST /v1/responses", () => {
     });
   });
 
+  it("tells the model of no other tools than those that are allowed", async () => {
+    const { create, prompt } = await start(says("Hi."));
+    const ping = { type: "function", name: "ping", strict: false };
+    const tool_choice = {
+      type: "allowed_tools",
+      mode: "auto",
+      tools: [{ type: "function", name: "get_weather" }],
+    };
+    const response = await create({ tools: [ping, ...tools], tool_choice });
+    expect(prompt()).toContain("Weather now");
+    expect(prompt()).not.toContain('"ping"');
+    expect(response.tool_choice).toEqual(tool_choice);
+    expect(response.tools).toHaveLength(2);
+  });
+
   it("answers with items of reasoning, text and a call", async () => {
     const { create, prompt } = await start(thinks);
     const response = await create({ tools });

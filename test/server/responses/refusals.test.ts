@@ -88,6 +88,19 @@ describe("POST /v1/responses refuses", () => {
       /one of get_weather/,
     ],
     [
+      "an allowed tool that there is not",
+      {
+        tools,
+        tool_choice: {
+          type: "allowed_tools",
+          mode: "required",
+          tools: [{ type: "function", name: "f" }],
+        },
+      },
+      "tool_choice.tools[0].name",
+      /one of get_weather/,
+    ],
+    [
       "a format",
       { text: { format: { type: "x" } } },
       "text.format.type",
