@@ -102,6 +102,11 @@ export class EncoderSession {
         return [name, new this.runtime.Tensor(type, data, [rows, padded])];
       }),
     );
+    for (const { name, type, heads, headDim } of plan.past) {
+      const none = type === "float32" ? new Float32Array() : new Uint16Array();
+      const dims = [rows, heads, 0, headDim];
+      feeds[name] = new this.runtime.Tensor(type, none, dims);
+    }
     const outputs = await this.session.run(feeds, [plan.output]);
     const output = outputs[plan.output];
     if (output === undefined) throw new Error(`no output ${plan.output}`);

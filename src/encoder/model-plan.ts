@@ -19,13 +19,22 @@ const INPUTS = [
 export type InputName = (typeof INPUTS)[number];
 
 const INTEGERS = ["int64", "int32"] as const;
-const FLOATS = ["float32", "float16"];
+const FLOATS = ["float32", "float16"] as const;
+/** What a decoder would keep of tokens before; an encoder made of one has none. */
+const PAST = /^past_key_values\.\d+\.(key|value)$/;
 
 export interface ModelPlan {
   readonly kind: "embedding" | "cross-encoder";
   readonly inputs: readonly {
     readonly name: InputName;
     readonly type: (typeof INTEGERS)[number];
+  }[];
+  /** Inputs that stay empty: [batch, heads, 0, head dim]. */
+  readonly past: readonly {
+    readonly name: string;
+    readonly type: (typeof FLOATS)[number];
+    readonly heads: number;
+    readonly headDim: number;
   }[];
   readonly output: string;
   /** Whether the output is of the tokens, [batch, length, width], or pooled, [batch, width]; float32 or float16. */
@@ -47,7 +56,9 @@ export function planModel(
       `${files.modelFile}: ${problem}`,
       files.modelFile,
     );
-  const known = inputs.map(({ name, type, shape }) => {
+  const past = inputs.filter(({ name }) => PAST.test(name));
+  const others = inputs.filter((input) => !past.includes(input));
+  const known = others.map(({ name, type, shape }) => {
     const known = INPUTS.find((input) => input === name);
     if (known === undefined)
       throw fail(`input ${name}: expected only ${INPUTS.join(", ")}`);
@@ -67,6 +78,7 @@ export function planModel(
   const plan = {
     ...chooseOutput(files, outputs, fail),
     inputs: known.map(({ name, type }) => ({ name, type })),
+    past: past.map((tensor) => planPast(tensor, fail)),
     fixedBatch: fixed(0),
     fixedLength: fixed(1),
     canPad: known.some(({ name }) => name === "attention_mask"),
@@ -74,6 +86,24 @@ export function planModel(
   if (plan.fixedLength !== null && !plan.canPad)
     throw fail("a fixed length needs an input attention_mask, to pad to it");
   return plan;
+}
+
+function planPast(
+  { name, type, shape }: Tensor,
+  fail: (problem: string) => OctavoError,
+): ModelPlan["past"][number] {
+  const float = FLOATS.find((known) => known === type);
+  const [, heads, , headDim] = shape;
+  if (
+    float !== undefined &&
+    shape.length === 4 &&
+    typeof heads === "number" &&
+    typeof headDim === "number"
+  )
+    return { name, type: float, heads, headDim };
+  throw fail(
+    `input ${name}: expected ${FLOATS.join(" or ")} [batch, a number of heads, past length, a head dim], got ${describe(type, shape)}`,
+  );
 }
 
 /** The names that exporters give, in the order in which they say most. */
@@ -101,7 +131,10 @@ function chooseOutput(
     );
   const { type, shape } = output;
   const pooled = shape.length === 2;
-  if (!FLOATS.includes(type) || !(pooled || shape.length === 3))
+  if (
+    !FLOATS.some((float) => float === type) ||
+    !(pooled || shape.length === 3)
+  )
     throw fail(
       `output ${output.name}: expected ${FLOATS.join(" or ")} [batch, width] or [batch, length, width], got ${describe(type, shape)}`,
     );

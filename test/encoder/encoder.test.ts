@@ -143,6 +143,8 @@ describe("an embedding model", () => {
       { output: "token_embeddings", flat: true },
       { external: true },
       { int32: true },
+      { past: true },
+      { past: true, batch: 2 },
       { int32: true, batch: 2, length: 24 },
     ];
     for (const shape of shapes) {

@@ -59,6 +59,8 @@ export interface TinyModel {
   half?: boolean;
   /** The tokens' vectors are rounded to 256 steps of their range over the batch, as dynamic quantization does. */
   dynamic?: boolean;
+  /** Made of a decoder: the tokens' vectors go behind those of tokens before. */
+  past?: boolean;
   /** Instead of model.onnx. */
   modelFile?: string;
   /** More files, by path. */
@@ -87,6 +89,7 @@ function graphOf(tiny: TinyModel): Graph {
   const { kind = "embedding", mask = true, typeIds = true } = tiny;
   const { batch = "batch", length = "sequence", positions = false } = tiny;
   const { half = false, dynamic = false, int32 = false } = tiny;
+  const { past = false } = tiny;
   const scorer = kind === "cross-encoder";
   const output = tiny.output ?? (scorer ? "logits" : "last_hidden_state");
   const input = (name: string) => ({
@@ -115,6 +118,16 @@ function graphOf(tiny: TinyModel): Graph {
     },
     { op: "DequantizeLinear", inputs: ["q", "step", "middle"], output: "x" },
   ];
+  const behind: Node[] = [
+    { op: "Unsqueeze", inputs: ["x2", "axis1"], output: "x3" },
+    {
+      op: "Concat",
+      inputs: ["past_key_values.0.key", "x3"],
+      output: "x4",
+      attributes: { axis: 2 },
+    },
+    { op: "Squeeze", inputs: ["x4", "axis1"], output: "x" },
+  ];
   const result = half ? "wide" : output;
   const nodes: Node[] = [
     { op: "Gather", inputs: ["E", "input_ids"], output: "x0" },
@@ -125,7 +138,8 @@ function graphOf(tiny: TinyModel): Graph {
     positions
       ? { op: "Gather", inputs: ["P", "position_ids"], output: "p" }
       : { op: "Mul", inputs: ["x0", "zero"], output: "p" },
-    { op: "Add", inputs: ["x1", "p"], output: dynamic ? "x2" : "x" },
+    { op: "Add", inputs: ["x1", "p"], output: dynamic || past ? "x2" : "x" },
+    ...(past ? behind : []),
     ...(dynamic ? rounded : []),
     {
       op: "Transpose",
@@ -173,6 +187,15 @@ function graphOf(tiny: TinyModel): Graph {
       ...(mask ? [input("attention_mask")] : []),
       ...(typeIds ? [input("token_type_ids")] : []),
       ...(positions ? [input("position_ids")] : []),
+      ...(past
+        ? [
+            {
+              name: "past_key_values.0.key",
+              type: FLOAT,
+              shape: [batch, 1, "past", WIDTH],
+            },
+          ]
+        : []),
     ],
     outputs: [
       {
