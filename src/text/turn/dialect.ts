@@ -6,7 +6,11 @@ import {
   REASONING_FORMATS,
   type ReasoningFormat,
 } from "./reasoning.js";
-import { TOOL_CALL_FORMATS, type ToolCallFormat } from "./tool-call-format.js";
+import {
+  markersOf,
+  TOOL_CALL_FORMATS,
+  type ToolCallFormat,
+} from "./tool-call-format.js";
 
 /** What a model's turns look like: read off its chat template, or named by the operator. */
 export interface Dialect {
@@ -33,13 +37,15 @@ export function dialectOf(
     tools,
     addGenerationPrompt,
   ) => template.render(messages, { tools, addGenerationPrompt });
+  const detected = template.available ? detectToolCalls(render) : null;
+  const calls = choose(
+    "--tool-call-parser",
+    toolCallParser,
+    TOOL_CALL_FORMATS,
+    () => detected,
+  );
   return {
-    calls: choose(
-      "--tool-call-parser",
-      toolCallParser,
-      TOOL_CALL_FORMATS,
-      () => (template.available ? detectToolCalls(render) : null),
-    ),
+    calls: isVariant(detected, calls) ? detected : calls,
     reasoning: choose(
       "--reasoning-parser",
       reasoningParser,
@@ -48,6 +54,24 @@ export function dialectOf(
     ),
     printsTools: template.available && printsTools(render),
   };
+}
+
+/**
+ * Whether a template's own calls begin as those of the format do and go on otherwise: Mistral's models have written a list
+ * behind [TOOL_CALLS], a name and an object, and [ARGS] between the two. A name means the family, as in vLLM.
+ */
+function isVariant(
+  detected: ToolCallFormat | null,
+  format: ToolCallFormat | null,
+): boolean {
+  if (detected === null || format === null) return false;
+  const [own, other] = [markersOf(detected), markersOf(format)];
+  const holdJson = [detected, format].every(
+    ({ payload: { kind } }) => kind === "json" || kind === "named",
+  );
+  const same =
+    JSON.stringify(detected.payload) === JSON.stringify(format.payload);
+  return !own.bare && own.all[0] === other.all[0] && holdJson && !same;
 }
 
 function choose<T>(

@@ -12,6 +12,7 @@ import {
   readJson,
   shared,
 } from "../shared-data.js";
+import { parse } from "./support.js";
 
 interface Vectors {
   readonly custom: Record<
@@ -131,6 +132,29 @@ it("the built-in model's template", async () => {
     printsTools: true,
   });
 });
+
+it.each([
+  ["", '[TOOL_CALLS]f{"a": 1}[TOOL_CALLS]g{}'],
+  ["[ARGS]", '[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[ARGS]{}'],
+])(
+  "a parser by name reads its family's calls as the template writes them: name%s{}",
+  async (between, output) => {
+    const template = await loadChatTemplate(
+      modelDir({}),
+      "{{ tools | tojson }}{% for m in messages %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}" +
+        `[TOOL_CALLS]{{ c.function.name }}${between}{{ c.function.arguments | tojson }}` +
+        "{% endfor %}{% endfor %}",
+    );
+    const { calls } = dialectOf(template, { toolCallParser: "mistral" });
+    expect(parse(calls, [output]).calls).toEqual([
+      { name: "f", arguments: '{"a": 1}' },
+      { name: "g", arguments: "{}" },
+    ]);
+    const older = await loadChatTemplate(modelDir({}), "{{ messages }}");
+    const list = dialectOf(older, { toolCallParser: "mistral" }).calls;
+    expect(list).toBe(TOOL_CALL_FORMATS["mistral"]);
+  },
+);
 
 it("a parser by name wins over the template; an unknown one is refused", async () => {
   const template = await loadChatTemplate(modelDir({}), "{{ messages }}");
