@@ -1,5 +1,5 @@
 import { assert } from "../core/errors.js";
-import { SequenceStatus } from "../core/sequence.js";
+import { NO_DRAFTS, SequenceStatus } from "../core/sequence.js";
 import type { Sequence } from "../core/sequence.js";
 import { goesBefore } from "./waiting-queue.js";
 import type { SchedulingPolicy } from "./waiting-queue.js";
@@ -45,11 +45,12 @@ export class RunningList {
     this.sequences.splice(at, 0, sequence);
   }
 
-  /** Takes the last in rank out, to wait again. */
+  /** Takes the last in rank out, to wait again; what was drafted for its next step is gone. */
   popLast(): Sequence {
     const sequence = this.sequences.pop();
     assert(sequence !== undefined, "something runs");
     this.leaveSlot(sequence);
+    sequence.draftTokens = NO_DRAFTS;
     sequence.status = SequenceStatus.waiting;
     return sequence;
   }

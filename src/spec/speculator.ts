@@ -233,12 +233,13 @@ export class Speculator {
   private collect(running: RunningSequences, numInFlight: number): number {
     const { eligible } = this;
     eligible.clear();
-    if (this.drafter.failure) return 0;
+    const hasFailed = (this.drafter.failure ?? null) !== null;
     let numSeqs = 0;
     let isHeldBack = false;
     for (let i = 0; i < running.length; i++) {
       const sequence = running.at(i);
       sequence.draftTokens = NO_DRAFTS;
+      if (hasFailed) continue;
       const { numTokens, numInFlightTokens, numComputedTokens } = sequence;
       const want = numTokens + numInFlightTokens - numComputedTokens;
       if (want !== 1 || numInFlightTokens !== numInFlight) continue;

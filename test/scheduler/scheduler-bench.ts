@@ -56,8 +56,8 @@ export class Bench {
   }
 
   /** What the next step computes: [handle, start, count, samples] of each sequence. */
-  schedule(): [number, number, number, number][] {
-    this.scheduler.schedule(this.batch);
+  schedule(withDrafts = false): [number, number, number, number][] {
+    this.scheduler.schedule(this.batch, withDrafts);
     return Array.from({ length: this.batch.numSeqs }, (_, i) => [
       this.batch.sequence(i).request.handle,
       this.batch.start[i] as number,

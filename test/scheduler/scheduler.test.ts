@@ -155,6 +155,28 @@ describe("preemption", () => {
     ]);
   });
 
+  it("drops the drafts of a sequence too: they were for its next step, and may be anything in a later one", () => {
+    const bench = new Bench({
+      numBlocks: 4,
+      maxModelLen: 64,
+      maxNumSamples: 8,
+    });
+    const prefix = text(32, 1);
+    const old = bench.add({ prompt: [...prefix, ...text(15, 2)] });
+    bench.step();
+    const young = bench.add({ prompt: prefix });
+    bench.step();
+    // The old one needs a fourth block, and none is left for the young one, which shares the first two.
+    const { runningSequences } = bench.scheduler;
+    expect(runningSequences.at(1).request.handle).toBe(young.handle);
+    runningSequences.at(1).draftTokens = Int32Array.of(5, 1 << 20);
+    expect(bench.schedule(true).map(([handle]) => handle)).toEqual([
+      old.handle,
+    ]);
+    bench.scheduler.abort(old.handle, -1, FinishReason.abort);
+    expect(bench.schedule(true)).toEqual([[young.handle, 32, 1, 1]]);
+  });
+
   it("drops the lowest priority before the youngest", () => {
     const { bench, handles } = fill(
       { schedulingPolicy: "priority" },
