@@ -109,8 +109,8 @@ function logitBias(
 }
 
 /**
- * Token sequences of each word, at the beginning of a word and inside of one. As in vLLM the spelling with a space
- * counts when it is as long and begins with another token.
+ * Token sequences of each word, inside of another one and after a space. vLLM has the second only where it is as long as
+ * the first: there a word of two tokens comes back as the one token that it is after a space.
  */
 async function badWords(
   words: readonly string[],
@@ -125,7 +125,9 @@ async function badWords(
     if (plain.length === 0)
       throw invalidField("bad_words", "words that have tokens", word);
     sequences.push(plain);
-    if (spaced.length === plain.length && spaced[0] !== plain[0])
+    // What ends with the other spelling cannot come anyway.
+    const ending = spaced.slice(-plain.length);
+    if (ending.length < plain.length || ending.some((id, i) => id !== plain[i]))
       sequences.push(spaced);
   }
   return sequences;
