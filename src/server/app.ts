@@ -16,7 +16,7 @@ import { watchRequests } from "./access-log.js";
 import { anthropicRoutes } from "./anthropic.js";
 import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
 import { guardRoutes, pathOf } from "./auth.js";
-import { readBodies } from "./body.js";
+import { readBodies, readOn } from "./body.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
 import { createContext, createEncoderContext } from "./context.js";
@@ -120,8 +120,10 @@ function createHttp(options: HttpOptions): FastifyInstance {
       sendError(request, reply, error);
     },
   });
-  app.setErrorHandler((error, request, reply) => {
-    if (errorAnswer(error).status === 500) request.log.error(error);
+  app.setErrorHandler(async (error, request, reply) => {
+    const { status } = errorAnswer(error);
+    if (status === 500) request.log.error(error);
+    if (status === 413 || status === 415) await readOn(request, reply);
     return sendError(request, reply, error);
   });
   closeUnusedConnections(app);

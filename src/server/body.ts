@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { OctavoError, reasonOf } from "../core/errors.js";
 import { MAX_NESTING, nestsTooDeep } from "../core/nesting.js";
 import { shown } from "./errors.js";
@@ -35,6 +35,35 @@ export function readBodies(app: FastifyInstance): void {
     if (isEmpty(request) || request.is404) return done(null, undefined);
     done(notTaken("Type", request.headers["content-type"]));
   });
+}
+
+/** What a refused body may still bring, and for how long. */
+const MAX_DISCARDED_BYTES = 2 ** 28;
+const DISCARD_MS = 5000;
+
+/**
+ * Reads a refused body to its end, and drops it: many clients read no answer before they have written everything, and get
+ * none where the connection is closed meanwhile.
+ */
+export async function readOn(
+  { raw }: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  if (raw.complete || raw.destroyed) return;
+  await new Promise<void>((resolve) => {
+    let left = MAX_DISCARDED_BYTES;
+    const timer = setTimeout(resolve, DISCARD_MS);
+    const done = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    raw.on("data", (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) done();
+    });
+    raw.once("close", done).once("end", done).once("error", done).resume();
+  });
+  if (raw.complete) reply.removeHeader("connection");
 }
 
 function isEmpty({ headers }: FastifyRequest): boolean {

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect } from "node:net";
 import { pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
@@ -181,6 +183,28 @@ describe("what bodies may be", () => {
     expect((await send(plain, body)).statusCode).toBe(200);
     const utf8 = { "content-type": "application/json; charset=utf-8" };
     expect((await send(utf8, body)).statusCode).toBe(200);
+  });
+
+  it("answers clients that read nothing before they have written everything", async () => {
+    const { app } = await serve(new ScriptedEngine(says("x")), {
+      bodyLimitBytes: 1000,
+    });
+    const url = new URL(await app.listen({ port: 0, host: "127.0.0.1" }));
+    const body = Buffer.alloc(2 ** 24, "x");
+    for (const [type, status] of [
+      ["application/json", 413],
+      ["text/plain", 415],
+    ]) {
+      const socket = connect(Number(url.port), url.hostname);
+      const head = `POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: ${type}`;
+      socket.write(`${head}\r\nContent-Length: ${body.length}\r\n\r\n`);
+      if (!socket.write(body)) await once(socket, "drain");
+      const parts: Buffer[] = [];
+      for await (const part of socket) parts.push(part as Buffer);
+      const answer = Buffer.concat(parts).toString();
+      expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+      expect(answer).toContain("invalid_request_error");
+    }
   });
 
   it("takes POSTs without a body, whatever they say of it", async () => {
