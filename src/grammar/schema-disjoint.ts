@@ -54,9 +54,10 @@ function typeNames(
   values: unknown[] | null,
 ): string[] | null {
   if (values) return values.flatMap((value) => typesOf(value));
-  const { type } = schema;
+  const { type, nullable } = schema;
   if (type === undefined) return null;
   const types = [type].flat().map(String);
+  if (nullable === true) types.push("null");
   return types.includes("number") ? [...types, "integer"] : types;
 }
 

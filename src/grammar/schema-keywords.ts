@@ -30,8 +30,11 @@ const ANNOTATIONS = new Set([
   "contentEncoding",
   "contentMediaType",
   "contentSchema",
-  // OpenAPI's, beside oneOf: says where to look for what tells the branches apart.
+  // OpenAPI's. The first stands beside oneOf: it says where to look for what tells the branches apart.
   "discriminator",
+  "example",
+  "externalDocs",
+  "xml",
 ]);
 
 type Check = (value: unknown) => boolean;
@@ -105,6 +108,7 @@ const ENFORCED: Readonly<Record<string, readonly [Check, string]>> = {
     "a schema, or a list of schemas",
   ],
   additionalItems: schema,
+  nullable: [(value) => typeof value === "boolean", "true or false"],
   prefixItems: schemaList,
   unevaluatedItems: schema,
   minItems: count,
@@ -176,7 +180,17 @@ export function limitsOf(
       );
     limits[keyword] = value;
   }
-  return withPrefixItems(limits, path);
+  return withNull(withPrefixItems(limits, path), path);
+}
+
+/** OpenAPI 3.0 says of a type that null is one of its values too. */
+function withNull(limits: JsonObject, path: string): JsonObject {
+  const { nullable, ...rest } = limits;
+  if (nullable !== true) return rest;
+  const { type } = rest;
+  if (type === undefined)
+    throw refused(`${path}.nullable`, "expected a type beside it");
+  return { ...rest, type: [...new Set([type, "null"].flat())] };
 }
 
 /** Drafts before 2020-12 write prefixItems as a list of items, and items behind them as additionalItems. */

@@ -120,6 +120,20 @@ describe("a schema's grammar", () => {
         ["[1]", "[1, 3]", "[1, 2, 4]"],
       ],
       [
+        "takes null where OpenAPI 3.0 allows it",
+        {
+          type: "object",
+          properties: {
+            a: { type: "integer", nullable: true, example: 5 },
+            b: { type: "string", enum: ["x"], nullable: true },
+            c: { type: "boolean", nullable: false },
+          },
+          required: ["a", "b", "c"],
+        },
+        ['{"a": null, "b": "x", "c": true}', '{"a": 5, "b": "x", "c": true}'],
+        ['{"a": 5, "b": null, "c": true}', '{"a": 5, "b": "x", "c": null}'],
+      ],
+      [
         "writes no properties where a schema lists none",
         { type: "object", properties: {} },
         ["{}"],
@@ -264,6 +278,7 @@ describe("a schema's grammar", () => {
         pattern: "^(?:[0-9a-zA-Z+/]{4})*(?:[0-9a-zA-Z+/]{3}=)?$",
       },
       { type: "string", format: "password", maxLength: 5 },
+      { type: ["boolean"], nullable: true },
       {
         type: "object",
         properties: { a: { type: "string" }, b: { type: "integer" } },
@@ -359,6 +374,7 @@ describe("what a grammar can't enforce", () => {
       "one of the two",
     ],
     [{ items: [] }, "schema.items", "a list of schemas"],
+    [{ nullable: true }, "schema.nullable", "a type beside it"],
     [{ type: "text" }, "schema.type", 'got "text"'],
     [{ properties: { "a b": 1 } }, "schema.properties", "an object of schemas"],
     [
@@ -375,6 +391,16 @@ describe("what a grammar can't enforce", () => {
     ],
     [
       { oneOf: [{ minimum: 1 }, { maximum: 5 }] },
+      "schema.oneOf",
+      "both [0] and [1]",
+    ],
+    [
+      {
+        oneOf: [
+          { type: "string", nullable: true },
+          { type: "integer", nullable: true },
+        ],
+      },
       "schema.oneOf",
       "both [0] and [1]",
     ],
