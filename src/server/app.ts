@@ -17,6 +17,7 @@ import { anthropicRoutes } from "./anthropic.js";
 import { anthropicError, speaksAnthropic } from "./anthropic-errors.js";
 import { guardRoutes, pathOf } from "./auth.js";
 import { readBodies, readOn } from "./body.js";
+import { answerBrokenRequest } from "./broken-requests.js";
 import { chatRoutes } from "./chat.js";
 import { completionRoutes } from "./completions.js";
 import { createContext, createEncoderContext } from "./context.js";
@@ -116,6 +117,7 @@ function createHttp(options: HttpOptions): FastifyInstance {
     },
     schemaErrorFormatter: schemaError,
     serverFactory: (handler) => createServer(handler, options.tls),
+    clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => {
       sendError(request, reply, error);
     },

@@ -145,14 +145,7 @@ function httpErrorAnswer(error: unknown): ErrorAnswer {
     return {
       status: statusCode,
       retryAfter: null,
-      body: {
-        error: {
-          message: text,
-          type: "invalid_request_error",
-          param: null,
-          code: null,
-        },
-      },
+      body: shapeOf(text),
     };
   return errorAnswer(
     new OctavoError(
@@ -160,6 +153,12 @@ function httpErrorAnswer(error: unknown): ErrorAnswer {
       "The server failed while answering this request.",
     ),
   );
+}
+
+/** The body of a client's mistake that is about no field. */
+export function shapeOf(message: string): ErrorBody {
+  const type = "invalid_request_error";
+  return { error: { message, type, param: null, code: null } };
 }
 
 /** 400 for a field: what was expected there, and what came. */

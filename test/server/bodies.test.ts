@@ -207,6 +207,32 @@ describe("what bodies may be", () => {
     }
   });
 
+  it("answers what is no HTTP in the shape of every error", async () => {
+    const { app } = await serve(new ScriptedEngine(says("x")));
+    const url = new URL(await app.listen({ port: 0, host: "127.0.0.1" }));
+    const long = `GET /health HTTP/1.1\r\nx-request-id: ${"a".repeat(2 ** 15)}\r\n\r\n`;
+    for (const [request, status, text] of [
+      ["HELLO\r\n\r\n", 400, "not valid HTTP"],
+      [long, 431, "headers are too large"],
+    ] as const) {
+      const socket = connect(Number(url.port), url.hostname);
+      socket.end(request);
+      const parts: Buffer[] = [];
+      for await (const part of socket) parts.push(part as Buffer);
+      const answer = Buffer.concat(parts).toString();
+      expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+      const body = answer.slice(answer.indexOf("{"));
+      expect(JSON.parse(body)).toEqual({
+        error: {
+          message: expect.stringContaining(text),
+          type: "invalid_request_error",
+          param: null,
+          code: null,
+        },
+      });
+    }
+  });
+
   it("takes POSTs without a body, whatever they say of it", async () => {
     const { app } = await serve(new ScriptedEngine(says("x")));
     for (const type of ["application/json", "text/plain"]) {
