@@ -14,6 +14,7 @@ const TEXT_ROUTES: readonly (readonly [method: string, url: string])[] = [
   // Also the opening request of a WebSocket, which nobody takes up here.
   ["GET", "/v1/responses"],
   ["POST", "/v1/responses"],
+  ["POST", "/v1/responses/input_tokens"],
   ["GET", "/v1/responses/:id"],
   ["DELETE", "/v1/responses/:id"],
   ["POST", "/v1/responses/:id/cancel"],

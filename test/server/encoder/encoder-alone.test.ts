@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { createEncoderApp, type App } from "../../../src/server/app.js";
 import { sha256 } from "../../../src/server/keys-file.js";
+import { ROUTE_DOCS } from "../../../src/server/openapi-routes.js";
 import type { EncoderAppOptions } from "../../../src/server/options.js";
 import {
   MEAN_MODULES,
@@ -49,6 +50,24 @@ describe("a server of an encoder alone", () => {
     expect((await app.inject("/metrics")).body).toMatch(
       /octavo_key_refusals_total\{[^}]*key="alice",reason="tokens"\} 1\n/,
     );
+  });
+
+  it("knows every route of a text model", async () => {
+    const { app } = await start();
+    const routes = Object.entries(ROUTE_DOCS).flatMap(([route, { tag }]) =>
+      ["Generate", "Tokens"].includes(tag) ? [route.split(" ")] : [],
+    );
+    expect(routes.length).toBeGreaterThan(8);
+    for (const [method = "", path = ""] of routes) {
+      const url = path.replace(/\{\w+\}/, "resp_1");
+      const answer = await app.inject({
+        method: method as "GET" | "POST" | "DELETE",
+        url,
+        ...(method === "POST" && { payload: { model: "gpt" } }),
+      });
+      expect(answer.statusCode, url).toBe(404);
+      expect(answer.body, url).toContain("this server has `tiny-encoder`");
+    }
   });
 
   it("answers for it", async () => {
