@@ -49,9 +49,10 @@ export interface TokenMatcher {
   ): void;
   /**
    * Waits for the mask of `row`: valid until the next `begin`. Null where nothing can follow: behind a draft that the
-   * grammar refuses, after its end, or where no token spells what comes next. Undefined when the source failed.
+   * grammar refuses, after its end, or where no token spells what comes next. "late" where the grammar took too long to
+   * say, undefined when the source failed.
    */
-  finish(row: number): Uint32Array | null | undefined;
+  finish(row: number): Uint32Array | null | "late" | undefined;
   /** Frees what the source holds for it. */
   close(): void;
 }

@@ -34,6 +34,8 @@ export const FinishReason = {
   lost: 5,
   /** Its grammar leaves no token that may follow. */
   stuck: 6,
+  /** Its grammar takes too long to say which tokens may follow. */
+  slow: 7,
 } as const;
 export type FinishReason = (typeof FinishReason)[keyof typeof FinishReason];
 export const FINISH_REASON_NAMES = [
@@ -44,4 +46,5 @@ export const FINISH_REASON_NAMES = [
   "error",
   "lost",
   "stuck",
+  "slow",
 ] as const;

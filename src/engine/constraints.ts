@@ -197,13 +197,8 @@ export class Constraints {
     const { eosTokenIds } = sequence.request.params;
     for (let r = row; r < row + numRows; r++) {
       const mask = matcher?.finish(r);
-      if (!mask || !leavesAny(sequence, mask)) {
-        if (r === row)
-          this.stuck.push({
-            sequence,
-            reason:
-              mask === undefined ? FinishReason.error : FinishReason.stuck,
-          });
+      if (!mask || mask === "late" || !leavesAny(sequence, mask)) {
+        if (r === row) this.stuck.push({ sequence, reason: reasonOf(mask) });
         // Behind drafts the output goes on up to here; the next step meets what is in its way.
         else
           sequence.draftTokens = sequence.draftTokens.subarray(0, r - 1 - row);
@@ -227,6 +222,12 @@ export class Constraints {
     for (const id of params.eosTokenIds) clearBit(this.mask, id);
     return this.mask.some((word) => word !== 0) ? this.mask : mask;
   }
+}
+
+/** Why an output ends that has no token to go on with. */
+function reasonOf(mask: ReturnType<TokenMatcher["finish"]>): FinishReason {
+  if (mask === undefined) return FinishReason.error;
+  return mask === "late" ? FinishReason.slow : FinishReason.stuck;
 }
 
 /** Whether the mask has one of the tokens that the request allows at all. */

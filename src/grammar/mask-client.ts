@@ -13,12 +13,15 @@ import {
 } from "./channel.js";
 import type { Channel, ChannelSizes } from "./channel.js";
 
-/** A mask takes microseconds; a worker that died is back, its grammars compiled again, in seconds. */
+/** Of a worker that died: it is back, its grammars compiled again, in seconds. */
 const DEFAULT_TIMEOUT_MS = 20_000;
+/** Of a mask, which takes microseconds, of some grammars 100 ms: the whole batch waits for it. */
+const DEFAULT_MASK_TIMEOUT_MS = 1_000;
 
 /**
  * The engine's end of the grammar workers: synchronous, on the engine's own thread. A matcher lives in the worker that
- * compiled its grammar; should that die, its successor in the same memory gets the matcher's tokens again.
+ * compiled its grammar; should that die, its successor in the same memory gets the matcher's tokens again. A worker whose
+ * mask takes too long is given up: the matcher that asked gets none, the others wait for the successor.
  */
 export class MaskClient implements MaskSource {
   private readonly channels = new Map<
@@ -27,7 +30,10 @@ export class MaskClient implements MaskSource {
   >();
   private lastMatcher = 0;
 
-  constructor(private readonly timeoutMs = DEFAULT_TIMEOUT_MS) {}
+  constructor(
+    private readonly timeoutMs = DEFAULT_TIMEOUT_MS,
+    private readonly maskTimeoutMs = DEFAULT_MASK_TIMEOUT_MS,
+  ) {}
 
   attach(index: number, memory: SharedArrayBuffer, sizes: ChannelSizes): void {
     const channel = viewChannel(memory, sizes);
@@ -44,6 +50,7 @@ export class MaskClient implements MaskSource {
       grammar,
       found.words,
       this.timeoutMs,
+      this.maskTimeoutMs,
     );
   }
 }
@@ -75,6 +82,7 @@ class RemoteMatcher implements TokenMatcher {
     private readonly grammar: number,
     private readonly words: number,
     private readonly timeoutMs: number,
+    private readonly maskTimeoutMs: number,
   ) {}
 
   begin(
@@ -92,9 +100,10 @@ class RemoteMatcher implements TokenMatcher {
     this.ask();
   }
 
-  finish(row: number): Uint32Array | null | undefined {
+  finish(row: number): Uint32Array | null | "late" | undefined {
     const { header, tickets, masks } = this.channel;
     const deadline = performance.now() + this.timeoutMs;
+    let maskDeadline = performance.now() + this.maskTimeoutMs;
     for (;;) {
       const done = Atomics.load(header, Header.done);
       const ticket = Atomics.load(tickets, row);
@@ -104,10 +113,18 @@ class RemoteMatcher implements TokenMatcher {
       if (ticket === -this.ticket && current) return null;
       if (!current && this.currentGeneration() > 0) {
         this.ask();
+        maskDeadline = performance.now() + this.maskTimeoutMs;
         continue;
       }
-      const left = deadline - performance.now();
-      if (left <= 0) return undefined;
+      const serves = current && !this.isOverdue();
+      const left =
+        (serves ? Math.min(deadline, maskDeadline) : deadline) -
+        performance.now();
+      if (left <= 0) {
+        if (!serves) return undefined;
+        Atomics.store(header, Header.overdue, this.generation);
+        return "late";
+      }
       Atomics.wait(header, Header.done, done, left);
     }
   }
@@ -116,6 +133,12 @@ class RemoteMatcher implements TokenMatcher {
     if (this.generation !== this.currentGeneration()) return;
     this.send([Command.close, this.id]);
     bump(this.channel.header, Header.bell);
+  }
+
+  private isOverdue(): boolean {
+    return (
+      Atomics.load(this.channel.header, Header.overdue) === this.generation
+    );
   }
 
   private currentGeneration(): number {

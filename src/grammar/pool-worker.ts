@@ -25,6 +25,9 @@ export interface HeldGrammar {
 /** Grammars that nobody uses and a worker keeps for the next one who asks. */
 const MAX_IDLE_GRAMMARS = 32;
 
+/** How often a thread is asked whether the engine has given it up. */
+const WATCH_MS = 100;
+
 let lastGrammar = 0;
 
 interface Job {
@@ -55,6 +58,8 @@ export class PoolWorker {
   private starting: Promise<void> | null = null;
   private onReady: () => void = () => undefined;
   private onWarm: () => void = () => undefined;
+  /** The generation that was ended last because the engine had given it up. */
+  private lastOverdue = 0;
   private closed = false;
 
   constructor(
@@ -102,13 +107,17 @@ export class PoolWorker {
       name: `octavo-grammar-${this.index}`,
     });
     this.thread = thread;
+    const watch = setInterval(() => this.endIfOverdue(), WATCH_MS).unref();
     this.starting = new Promise((resolve) => {
       this.onReady = resolve;
     });
     thread.unref();
     thread.on("message", (message: FromGrammarWorker) => this.receive(message));
     thread.on("error", (error) => this.settle(failure(error.message)));
-    thread.on("exit", () => this.replace());
+    thread.on("exit", () => {
+      clearInterval(watch);
+      this.replace();
+    });
   }
 
   /** Compiles for a request, which then holds the grammar; no other uses this worker meanwhile. Throws 400 for a grammar that can't be had. */
@@ -183,6 +192,15 @@ export class PoolWorker {
       ),
     );
     // Nobody else is served by it. A thread inside of WebAssembly listens to nothing.
+    this.expectExit();
+    void this.thread?.terminate();
+  }
+
+  /** The engine waits in vain for a mask: another thread makes those of the others. */
+  private endIfOverdue(): void {
+    const overdue = Atomics.load(this.header, Header.overdue);
+    if (overdue === this.lastOverdue) return;
+    this.lastOverdue = overdue;
     this.expectExit();
     void this.thread?.terminate();
   }

@@ -135,6 +135,13 @@ export class Generation {
           "The constrained output cannot go on: no token of this model spells what must come next, or allowed_token_ids leaves that token out.",
         ),
       );
+    else if (delta.finishReason === "slow")
+      this.fail(
+        new OctavoError(
+          "invalid_request",
+          "The constrained output cannot go on: its grammar takes too long to say which tokens may come next. Ambiguity and many rules that lead to each other cost most.",
+        ),
+      );
     else if (delta.finishReason === "lost")
       this.fail(
         new OctavoError(

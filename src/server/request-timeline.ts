@@ -37,6 +37,7 @@ const GRAVITY = [
   [FinishReason.lost, "error"],
   [FinishReason.error, "error"],
   [FinishReason.stuck, "error"],
+  [FinishReason.slow, "error"],
   [FinishReason.abort, "abort"],
   [FinishReason.length, "length"],
   [FinishReason.stop, "stop"],

@@ -338,11 +338,14 @@ describe.each<[string, Partial<World>]>([
     expect(source.numOpen).toBe(0);
   });
 
-  it("ends with an error where the source of masks has failed", () => {
+  it.each([
+    ["has failed", undefined, FinishReason.error],
+    ["took too long", "late", FinishReason.slow],
+  ] as const)("ends where the source of masks %s", (_, mask, finish) => {
     const failing: MaskSource = {
       open: () => ({
         begin: () => undefined,
-        finish: () => undefined,
+        finish: () => mask,
         close: () => undefined,
       }),
     };
@@ -351,7 +354,7 @@ describe.each<[string, Partial<World>]>([
     });
     const sent = simulation.add(constrained(1, 1));
     simulation.run();
-    expect(simulation.outcome(sent).finish).toBe(FinishReason.error);
+    expect(simulation.outcome(sent).finish).toBe(finish);
   });
 
   it("frees the matcher of an aborted request while its row waits for a mask", () => {

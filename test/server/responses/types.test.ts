@@ -76,6 +76,7 @@ describe("every event and object has what the package's types ask for", () => {
 
   it.each([
     [FinishReason.stuck, "invalid_prompt"],
+    [FinishReason.slow, "invalid_prompt"],
     [FinishReason.lost, "server_error"],
     [FinishReason.abort, "server_error"],
   ])("of a failure (%i): %s", async (finish, code) => {
