@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { MaskSource, TokenMatcher } from "../../src/core/constraint.js";
 import { FinishReason } from "../../src/core/request.js";
 import type { Request } from "../../src/core/request.js";
@@ -162,6 +162,10 @@ const drafts: DraftWorld = {
     naive(sent, choice).tokens.slice(numOutputTokens, numOutputTokens + count),
 };
 
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
 describe.each<[string, Partial<World>]>([
   ["one step ahead", { asyncScheduling: true }],
   ["not ahead", { asyncScheduling: false }],
@@ -209,6 +213,9 @@ describe.each<[string, Partial<World>]>([
   );
 
   it("follows a sequence through preemption", () => {
+    // Which drafts pay, and with them who is preempted, follows from what steps take.
+    let clock = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => (clock += 0.01));
     const source = new ToySource();
     const simulation = new Simulation(
       { ...loop, numBlocks: 17, maxNumSeqs: 8 },
