@@ -18,8 +18,8 @@ export const Header = {
   /** Ints written and read since the beginning, modulo 2^32. */
   written: 3,
   read: 4,
-  /** The generation whose worker was given up: a mask took it too long. */
-  overdue: 5,
+  /** The last generation whose worker has ended, or was given up because a mask took it too long. */
+  lost: 5,
 } as const;
 
 /** Commands: the number, then its ints. */

@@ -116,13 +116,13 @@ class RemoteMatcher implements TokenMatcher {
         maskDeadline = performance.now() + this.maskTimeoutMs;
         continue;
       }
-      const serves = current && !this.isOverdue();
+      const serves = current && !this.isLost();
       const left =
         (serves ? Math.min(deadline, maskDeadline) : deadline) -
         performance.now();
       if (left <= 0) {
         if (!serves) return undefined;
-        Atomics.store(header, Header.overdue, this.generation);
+        Atomics.store(header, Header.lost, this.generation);
         return "late";
       }
       Atomics.wait(header, Header.done, done, left);
@@ -135,10 +135,8 @@ class RemoteMatcher implements TokenMatcher {
     bump(this.channel.header, Header.bell);
   }
 
-  private isOverdue(): boolean {
-    return (
-      Atomics.load(this.channel.header, Header.overdue) === this.generation
-    );
+  private isLost(): boolean {
+    return Atomics.load(this.channel.header, Header.lost) === this.generation;
   }
 
   private currentGeneration(): number {

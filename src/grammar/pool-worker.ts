@@ -58,8 +58,8 @@ export class PoolWorker {
   private starting: Promise<void> | null = null;
   private onReady: () => void = () => undefined;
   private onWarm: () => void = () => undefined;
-  /** The generation that was ended last because the engine had given it up. */
-  private lastOverdue = 0;
+  /** The last generation that is known to be lost. */
+  private lastLost = 0;
   private closed = false;
 
   constructor(
@@ -107,7 +107,7 @@ export class PoolWorker {
       name: `octavo-grammar-${this.index}`,
     });
     this.thread = thread;
-    const watch = setInterval(() => this.endIfOverdue(), WATCH_MS).unref();
+    const watch = setInterval(() => this.endIfLost(), WATCH_MS).unref();
     this.starting = new Promise((resolve) => {
       this.onReady = resolve;
     });
@@ -197,10 +197,10 @@ export class PoolWorker {
   }
 
   /** The engine waits in vain for a mask: another thread makes those of the others. */
-  private endIfOverdue(): void {
-    const overdue = Atomics.load(this.header, Header.overdue);
-    if (overdue === this.lastOverdue) return;
-    this.lastOverdue = overdue;
+  private endIfLost(): void {
+    const lost = Atomics.load(this.header, Header.lost);
+    if (lost === this.lastLost) return;
+    this.lastLost = lost;
     this.expectExit();
     void this.thread?.terminate();
   }
@@ -223,6 +223,10 @@ export class PoolWorker {
   private replace(): void {
     this.thread = null;
     this.ending = null;
+    this.lastLost = Atomics.load(this.header, Header.generation);
+    Atomics.store(this.header, Header.lost, this.lastLost);
+    // Whoever waits for its masks now waits for its successor.
+    bump(this.header, Header.done);
     this.onReady();
     this.onWarm();
     this.onExit();
